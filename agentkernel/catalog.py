@@ -1,0 +1,144 @@
+"""The models that can be loaded: files under one directory, described by their own metadata.
+
+Rules
+1. A model's id is its path under the directory without `.gguf`; nothing outside the directory is ever named.
+2. The directory is read anew at each call; a file is parsed again only when its size or time changed.
+3. A file that can't be read is listed with its fault and can't be loaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agentkernel.errors import KernelError
+from agentkernel.gguf import GGUFError, read_metadata
+
+_FAMILIES = {"llama": "Llama", "qwen": "Qwen", "mistral": "Mistral", "gemma": "Gemma", "phi": "Phi"}
+_FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+    11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
+    17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
+}  # fmt: skip
+
+
+class ModelCard(msgspec.Struct, frozen=True):
+    """What a model file says of itself. Sizes in bytes, contexts in tokens."""
+
+    id: str
+    path: str
+    family: str
+    architecture: str
+    name: str
+    quantization: str
+    tokenizer: str
+    context_train: int
+    embedding: int
+    vocabulary: int
+    kv_bytes_per_token: int
+    file_bytes: int
+    chat_template: str
+    error: str = ""
+
+
+class Catalog:
+    """The models under a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._cards: dict[Path, tuple[tuple[int, int], ModelCard]] = {}
+
+    def list(self) -> list[ModelCard]:
+        """Every `*.gguf` below the directory, by id."""
+        found = sorted(p for p in self.root.rglob("*.gguf") if p.is_file())
+        cards = {path: self._card(path) for path in found}
+        self._cards = {path: self._cards[path] for path in found}
+        return list(cards.values())
+
+    def get(self, id_: str) -> ModelCard:
+        """The model of that id; raises MODEL_NOT_FOUND."""
+        return self.resolve(id_, paths=False)
+
+    def resolve(self, selector: str, *, paths: bool = True) -> ModelCard:
+        """The model named by id, or by a path under the directory; raises MODEL_NOT_FOUND."""
+        candidates = [self.root / f"{selector}.gguf"]
+        if paths:
+            candidates += [Path(selector), self.root / selector]
+        root = self.root.resolve()
+        try:
+            for candidate in candidates:
+                if candidate.is_file() and candidate.resolve().is_relative_to(root):
+                    return self._card(root / candidate.resolve().relative_to(root))
+        except (OSError, ValueError) as error:  # over-long names, NUL bytes
+            raise KernelError("MODEL_NOT_FOUND", f"{selector!r}: {error}") from error
+        if paths and any(c.is_dir() for c in candidates):
+            raise KernelError("LOAD_FAILED", f"{selector} is a directory")
+        raise KernelError("MODEL_NOT_FOUND", f"{selector!r} is not in the catalogue")
+
+    def _card(self, path: Path) -> ModelCard:
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        known = self._cards.get(path)
+        if known is None or known[0] != stamp:
+            self._cards[path] = known = (stamp, self._read(path, status.st_size))
+        return known[1]
+
+    def _read(self, path: Path, size: int) -> ModelCard:
+        root = self.root if path.is_relative_to(self.root) else self.root.resolve()
+        id_ = str(path.relative_to(root).with_suffix(""))
+        shown = str(self.root / f"{id_}.gguf")
+        try:
+            return describe(id_, shown, size, read_metadata(path))
+        except (GGUFError, OSError) as error:
+            return describe(id_, shown, size, {}, str(error))
+
+
+def describe(
+    id_: str, path: str, size: int, metadata: dict[str, Any], error: str = ""
+) -> ModelCard:
+    """A card from a file's metadata; what is missing or not of its type becomes 0 or empty."""
+
+    def text(key: str) -> str:
+        value = metadata.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    arch = text("general.architecture")
+
+    def number(key: str, default: int = 0) -> int:
+        value = metadata.get(key.replace("{}", arch), default)
+        return value if isinstance(value, int) and value >= 0 else default
+
+    heads = number("{}.attention.head_count", 1) or 1
+    embedding = number("{}.embedding_length")
+    width = number("{}.attention.key_length", embedding // heads)
+    value_width = number("{}.attention.value_length", width)
+    kv_heads = number("{}.attention.head_count_kv", heads)
+    template = text("tokenizer.chat_template")
+    return ModelCard(
+        id=id_,
+        path=path,
+        family=_family(arch, template, text("general.name")),
+        architecture=arch,
+        name=text("general.name"),
+        quantization=_FILE_TYPES.get(number("general.file_type", -1), "unknown"),
+        tokenizer=text("tokenizer.ggml.model"),
+        context_train=number("{}.context_length"),
+        embedding=embedding,
+        vocabulary=number("tokenizer.ggml.tokens.length"),
+        kv_bytes_per_token=2 * number("{}.block_count") * kv_heads * (width + value_width),
+        file_bytes=size,
+        chat_template=template,
+        error=error,
+    )
+
+
+def _family(architecture: str, template: str, name: str) -> str:
+    """The family by architecture; Mistral's files say `llama` and differ by name or template."""
+    if architecture == "llama":
+        inst = "[INST]" in template and "<<SYS>>" not in template  # Llama 2 has both
+        mistral = inst or "mistral" in name.lower()
+        return "Mistral" if mistral else "Llama"
+    families = (family for part, family in _FAMILIES.items() if part in architecture)
+    return next(families, architecture.capitalize() or "Unknown")

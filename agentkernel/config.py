@@ -1,0 +1,242 @@
+"""Settings: one typed tree, and where each value came from.
+
+Rules
+1. Precedence: flag, environment (AGENTKERNEL_*), ./agentkernel.yaml or --config, user file, system file, default.
+2. An unknown key or a value of the wrong type is an error that names its path and its origin.
+3. Nested keys are joined by two underscores in the environment: AGENTKERNEL_ENGINE__THREADS.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Auto = Annotated[int, msgspec.Meta(ge=0)]
+Seed = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+def _xdg(variable: str, fallback: str) -> str:
+    return str(Path(os.environ.get(variable) or Path.home() / fallback) / "agentkernel")
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise ValueError for a seed over 64 bits (a bound msgspec can't state)."""
+    if seed is not None and seed >= 2**64:
+        raise ValueError("a seed has 64 bits at most")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A group of settings."""
+
+
+class Server(Section):
+    """Where and how clients are served; sizes in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 6380
+    max_connections: Count = 8192
+    header_bytes: Count = 4096
+    body_bytes: Count = 8 * 1024 * 1024
+    header_timeout: Seconds = 10.0
+    body_timeout: Seconds = 30.0
+    commands_in_flight: Count = 256
+    output_bytes: Count = 256 * 1024
+    drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    text_lists: Literal["text", "json"] = "text"
+
+
+class Auth(Section):
+    """Who may connect; the token file defaults to `<state>/tokens`."""
+
+    required: bool = False
+    token_file: str = ""
+
+
+class Engine(Section):
+    """How a model runs; 0 means chosen from the machine and the model."""
+
+    threads: Auto = 0
+    slots: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    context: Auto = 0
+    batch: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 512
+    gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
+
+
+class Scheduler(Section):
+    """Who gets the batch."""
+
+    max_step_ms: Count = 250
+
+
+class Generation(Section):
+    """Defaults of SET_GEN; without a seed every process draws its own."""
+
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.7
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=2)] = 1.0
+    seed: Seed | None = None
+    max_tokens: Count = 500
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+
+class Limits(Section):
+    """Bounds of the process table."""
+
+    processes: Count = 10_000
+    ended_processes: Count = 1_000
+    term_grace_tokens: Count = 64
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Config(Section):
+    """Everything that can be set."""
+
+    models: str = msgspec.field(default_factory=lambda: f"{_xdg('XDG_DATA_HOME', '.local/share')}/models")
+    workspace: str = msgspec.field(
+        default_factory=lambda: f"{_xdg('XDG_DATA_HOME', '.local/share')}/workspace"
+    )
+    state: str = msgspec.field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
+    model: str = ""
+    server: Server = Server()
+    auth: Auth = Auth()
+    engine: Engine = Engine()
+    scheduler: Scheduler = Scheduler()
+    generation: Generation = Generation()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @property
+    def token_file(self) -> Path:
+        """Where the tokens are."""
+        return Path(self.auth.token_file or Path(self.state) / "tokens")
+
+
+class ConfigError(Exception):
+    """A setting that can't be used; the text names its path and origin."""
+
+
+Origins = dict[str, str]
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, Origins]:
+    """Merge all sources; returns the settings and, by dotted key, where each was set.
+
+    `flags` maps dotted keys to values, None meaning not given. Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    tree: dict[str, Any] = {}
+    origins: Origins = {}
+    for path in _files(environ, file):
+        _merge(tree, origins, _read(path, required=path == file), str(path))
+    for key, value, origin in _from_environment(environ):
+        _merge(tree, origins, _nest(key, value), origin)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(tree, origins, _nest(key, value), f"flag --{key.rpartition('.')[2]}")
+    try:
+        return msgspec.convert(tree, Config, strict=False), origins
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), origins)) from error
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted key."""
+    return dict(_leaves(msgspec.to_builtins(config)))
+
+
+def _files(environ: Mapping[str, str], file: Path | None) -> Iterator[Path]:
+    yield Path("/etc/agentkernel/config.yaml")
+    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    yield Path(home) / "agentkernel" / "config.yaml"
+    yield file or Path("agentkernel.yaml")
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        if required:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        return {}
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path}: not a mapping")
+    return tree or {}
+
+
+_ALIASES = {"AGENTIC_PORT": "server.port"}
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name, key in _ALIASES.items():
+        if name in environ:
+            yield key, environ[name], f"environment {name}"
+    for name, value in environ.items():
+        if name.startswith("AGENTKERNEL_"):
+            key = name.removeprefix("AGENTKERNEL_").lower().replace("__", ".")
+            yield key, value, f"environment {name}"
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    tree: dict[str, Any] = value
+    return tree
+
+
+def _merge(tree: dict[str, Any], origins: Origins, new: dict[str, Any], origin: str) -> None:
+    for key, value in _leaves(new):
+        *parents, last = key.split(".")
+        node = tree
+        for part in parents:
+            below = node.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise ConfigError(f"{key}: {part} is no section (from {origin})")
+            node = below
+        node[last] = value
+        origins[key] = origin
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _explain(message: str, origins: Origins) -> str:
+    """msgspec says `… - at `$.engine.threads`` or names an unknown field; add the origin."""
+    text, _, path = message.partition(" - at `$")
+    section = path.rstrip("`").lstrip(".")
+    if "unknown field" in text:
+        field = text.split("`")[1]
+        key = f"{section}.{field}".lstrip(".")
+        origin = next((o for k, o in origins.items() if k == key or k.startswith(f"{key}.")), "?")
+        return f"{key}: unknown key (from {origin})"
+    return f"{section or 'configuration'}: {text} (from {origins.get(section, '?')})"

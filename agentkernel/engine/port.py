@@ -1,0 +1,184 @@
+"""What kernel and engine say to each other, and the engine's interface.
+
+Rules
+1. `Open` and `Append` are answered at once, out of step: they only make text into tokens.
+2. Everything else takes effect at the next step's edge, in the order it was sent.
+3. The engine runs granted processes by itself and reports each step in one `Step`.
+4. Tokens are the truth: a process reopened with its tokens, counters and draws goes on as it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from agentkernel.process import Message, Sampling
+
+
+class Load(msgspec.Struct, tag=True):
+    """Load a model file. Sizes: tokens a slot, tokens a batch; `threads` is the most to use."""
+
+    path: str
+    slots: int
+    context: int
+    batch: int
+    threads: int
+    gpu_layers: int
+    max_step_ms: int
+
+
+class Turn(msgspec.Struct):
+    """How far a turn has come: tokens generated, bytes of text given out, random numbers used."""
+
+    tokens: int = 0
+    emitted: int = 0
+    draws: int = 0
+
+
+class Open(msgspec.Struct, tag=True):
+    """A new process, or (with `tokens`) one that goes on. `budget` is tokens left in the turn."""
+
+    pid: int
+    sampling: Sampling
+    budget: int
+    prompt: str | None = None
+    messages: tuple[Message, ...] = ()
+    raw: bool = False
+    stop: tuple[str, ...] = ()
+    grammar: str = ""
+    json_schema: str = ""
+    tokens: list[int] | None = None
+    turn: Turn = msgspec.field(default_factory=Turn)
+    turn_over: bool = False
+
+
+class Append(msgspec.Struct, tag=True):
+    """The next turn of a process; it runs again once it is granted."""
+
+    pid: int
+    message: Message
+    budget: int
+
+
+class Grant(msgspec.Struct, tag=True):
+    """Run in the slot; the context is rebuilt from tokens when the slot doesn't hold it."""
+
+    pid: int
+    slot: int
+
+
+class Hold(msgspec.Struct, tag=True):
+    """Don't run; keep the slot and its context."""
+
+    pid: int
+
+
+class Revoke(msgspec.Struct, tag=True):
+    """Don't run; give up the slot."""
+
+    pid: int
+
+
+class Finish(msgspec.Struct, tag=True):
+    """End at the end of the sentence, within `grace` tokens."""
+
+    pid: int
+    grace: int
+
+
+class Budget(msgspec.Struct, tag=True):
+    """Tokens the process may still generate in this turn."""
+
+    pid: int
+    budget: int
+
+
+class Resume(msgspec.Struct, tag=True):
+    """Go on with a turn that was over, with this budget."""
+
+    pid: int
+    budget: int
+
+
+class Close(msgspec.Struct, tag=True):
+    """Forget the process and everything it holds."""
+
+    pid: int
+
+
+Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Budget | Resume | Close
+
+
+class Progress(msgspec.Struct, tag=True):
+    """How much of the file is loaded, 0 to 1."""
+
+    fraction: float
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The model is loaded; tokens a slot really has, and the layers of the engine's jail that hold."""
+
+    context: int
+    jail: list[str]
+
+
+class Refused(msgspec.Struct, tag=True):
+    """A Load, Open or Append that can't be done; `pid` is 0 for Load."""
+
+    pid: int
+    code: str
+    message: str
+
+
+class Opened(msgspec.Struct, tag=True):
+    """The tokens that an Open or Append added to the context."""
+
+    pid: int
+    tokens: list[int]
+
+
+class Output(msgspec.Struct, array_like=True):
+    """What a step did to one process.
+
+    `tokens` are new in its context, `text` is whole UTF-8 characters; `end` is empty, or why its
+    turn is over: stop, length, context_full, terminated, failed.
+    """
+
+    pid: int
+    tokens: list[int]
+    text: bytes
+    draws: int
+    end: str = ""
+
+
+class Step(msgspec.Struct, tag=True):
+    """One decode over all granted processes: batch tokens, milliseconds, threads used."""
+
+    batch: int
+    ms: float
+    threads: int
+    outputs: list[Output]
+
+
+Event = Progress | Ready | Refused | Opened | Step
+
+
+class Engine(Protocol):
+    """One model, loaded in a process of its own or scripted."""
+
+    on_step: Callable[[Step], None]
+    on_death: Callable[[str], None]
+
+    async def start(self, load: Load, on_progress: Callable[[float], None]) -> Ready:
+        """Load the model. Raises KernelError LOAD_FAILED or MEMORY_ADMISSION."""
+
+    async def open(self, request: Open | Append) -> list[int]:
+        """The tokens it adds. Raises KernelError EXEC_INVALID, MEMORY_ADMISSION or ENGINE_FAILED."""
+
+    def send(self, command: Command) -> None:
+        """Tell the engine something that has no answer; nothing happens when it is dead."""
+
+    async def stop(self) -> None:
+        """End it and wait until it is gone; `on_death` is not called."""

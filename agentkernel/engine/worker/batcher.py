@@ -1,0 +1,215 @@
+"""The batching loop: every granted sequence advances by one token, or by a chunk of its prompt, a step.
+
+Rules
+1. Tokens are the truth: `filled` counts how many of them the slot's KV holds, the rest is pending.
+2. One sequence's failure ends that sequence alone; only a fatal code of llama_decode ends the engine.
+3. Commands are applied between steps, in order.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from agentkernel.engine import port
+from agentkernel.engine.worker.llama import Context, Model, Row, Sampler
+from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
+from agentkernel.engine.worker.text import TextStream, sentence_end
+
+
+class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
+    """llama_decode said that its context is beyond use."""
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One process inside the engine."""
+
+    pid: int
+    tokens: list[int]
+    sampler: Sampler
+    text: TextStream
+    stop: tuple[str, ...]
+    raw: bool
+    budget: int
+    filled: int = 0
+    slot: int | None = None
+    held: bool = True
+    over: bool = False
+    grace: int | None = None
+
+    @property
+    def runnable(self) -> bool:
+        """Whether the next step should serve it."""
+        return not (self.held or self.over) and self.slot is not None
+
+
+class Batcher:
+    """The sequences of one context, advanced together."""
+
+    def __init__(self, model: Model, context: Context, max_step_ms: int, batch: int, cores: int) -> None:
+        self._model, self._context, self._batch = model, context, batch
+        self._pacer = Pacer(max_step_ms, batch)
+        self._tuner = ThreadTuner(cores)
+        self._sequences: dict[int, Sequence] = {}
+        self._turn = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return any(sequence.runnable for sequence in self._sequences.values())
+
+    def add(self, sequence: Sequence) -> None:
+        """Take on a sequence; it runs once granted."""
+        self._sequences[sequence.pid] = sequence
+
+    def raw(self, pid: int) -> bool:
+        """Whether the process's turns go without a template."""
+        return self._sequences[pid].raw
+
+    def append(self, pid: int, tokens: list[int], budget: int) -> bool:
+        """Begin a turn with these tokens; False when they don't fit into the context."""
+        sequence = self._sequences[pid]
+        if len(sequence.tokens) + len(tokens) >= self._context.context:
+            return False
+        sequence.tokens += tokens
+        sequence.sampler.see(tokens)
+        sequence.sampler.begin_turn()
+        sequence.text = TextStream(sequence.stop)
+        sequence.budget, sequence.over, sequence.grace = budget, False, None
+        return True
+
+    def apply(self, command: port.Command) -> None:
+        """A command that changes who runs."""
+        if isinstance(command, port.Load | port.Open | port.Append):
+            raise TypeError(f"not for the batch: {command!r}")
+        sequence = self._sequences.get(command.pid)
+        if sequence is None:
+            return
+        match command:
+            case port.Grant(slot=slot):
+                if sequence.slot != slot:
+                    self._context.drop(slot)
+                    sequence.slot, sequence.filled = slot, 0
+                sequence.held = False
+            case port.Hold():
+                sequence.held = True
+            case port.Revoke():
+                self._vacate(sequence)
+            case port.Finish(grace=grace):
+                sequence.grace = grace
+            case port.Budget(budget=budget):
+                sequence.budget = budget
+            case port.Resume(budget=budget):
+                sequence.budget, sequence.over = budget, False
+            case port.Close():
+                self._vacate(sequence)
+                sequence.sampler.close()
+                del self._sequences[sequence.pid]
+
+    def step(self) -> port.Step:
+        """One decode; raises FatalDecode."""
+        served = [s for s in self._sequences.values() if s.runnable]
+        pending = [len(s.tokens) - s.filled for s in served]
+        decoding = pending.count(1)
+        chunk = self._pacer.chunk(decoding)
+        self._turn += self._batch
+        rows = []
+        for i, n in compose(pending, self._batch, chunk, self._turn):
+            rows.append((served[i], self._row(served[i], n)))
+        tokens = sum(len(row.tokens) for _, row in rows)
+        prefills = tokens > len(rows)
+        if not prefills:
+            self._context.set_threads(self._tuner.next)
+        began = time.perf_counter()
+        code = self._context.decode([row for _, row in rows])
+        outputs = [self._advance(s, row) for s, row in rows] if code == 0 else self._one_by_one(rows, code)
+        ms = (time.perf_counter() - began) * 1e3
+        if prefills:
+            self._pacer.observe(tokens, ms)
+        else:
+            self._tuner.observe(tokens, ms)
+        return port.Step(tokens, ms, self._tuner.next, [o for o in outputs if o.tokens or o.end])
+
+    def _row(self, sequence: Sequence, n: int) -> Row:
+        start, end = sequence.filled, sequence.filled + n
+        slot = -1 if sequence.slot is None else sequence.slot
+        return Row(slot, sequence.tokens[start:end], start, sample=end == len(sequence.tokens))
+
+    def _one_by_one(self, rows: list[tuple[Sequence, Row]], code: int) -> list[port.Output]:
+        """The batch failed as a whole: find out whose fault it is, so that the others go on."""
+        outputs = []
+        for sequence, row in rows:
+            if code < -1 or (len(rows) > 1 and (code := self._context.decode([row])) < -1):
+                raise FatalDecode(f"llama_decode returned {code}")
+            if code == 0:
+                outputs.append(self._advance(sequence, row))
+            else:
+                sequence.over = True
+                end = "context_full" if code == 1 else "failed"
+                outputs.append(port.Output(sequence.pid, [], b"", sequence.sampler.draws, end))
+        return outputs
+
+    def _advance(self, sequence: Sequence, row: Row) -> port.Output:
+        """What the decode means for one sequence: its next token, its text, its end."""
+        sequence.filled += len(row.tokens)
+        if not row.sample:
+            return port.Output(sequence.pid, [], b"", sequence.sampler.draws)
+        token = sequence.sampler.draw(self._context, row.index)
+        if self._model.ends(token):
+            text, end, new = sequence.text.flush(), "stop", []
+        else:
+            sequence.tokens.append(token)
+            new = [token]
+            text, end = self._follow(sequence, token)
+        sequence.over = bool(end)
+        return port.Output(sequence.pid, new, text.encode(), sequence.sampler.draws, end)
+
+    def _follow(self, sequence: Sequence, token: int) -> tuple[str, str]:
+        """Text that the token makes safe, and why the turn ends with it, if it does."""
+        sequence.budget -= 1
+        text = sequence.text.feed(self._model.piece(token))
+        if sequence.text.stopped:
+            return text, "stop"
+        if sequence.grace is not None:
+            sequence.grace -= 1
+            cut = sentence_end(text)
+            if cut is not None:
+                return text[:cut], "terminated"
+            if sequence.grace <= 0:
+                return text + sequence.text.flush(), "terminated"
+        if sequence.budget <= 0:
+            return text + sequence.text.flush(), "length"
+        if len(sequence.tokens) >= self._context.context:
+            return text + sequence.text.flush(), "context_full"
+        return text, ""
+
+    def _vacate(self, sequence: Sequence) -> None:
+        if sequence.slot is not None:
+            self._context.drop(sequence.slot)
+        sequence.slot, sequence.filled, sequence.held = None, 0, True
+
+
+def reopen(model: Model, request: port.Open, tokens: list[int], grammar: str) -> Sequence:
+    """A sequence from its request; one that goes on stands exactly where its turn stood.
+
+    Raises LlamaError when the grammar does not parse.
+    """
+    sampler = Sampler(model, request.sampling, grammar)
+    text = TextStream(request.stop)
+    sampler.see(tokens)
+    turn = tokens[len(tokens) - request.turn.tokens :]
+    shown = "".join(text.feed(model.piece(token)) for token in turn)
+    if len(shown.encode()) < request.turn.emitted:
+        text.flush()  # the turn had been over, and goes on
+    sampler.restore(turn, request.turn.draws)
+    return Sequence(
+        pid=request.pid,
+        tokens=tokens,
+        sampler=sampler,
+        text=text,
+        stop=request.stop,
+        raw=request.raw,
+        budget=request.budget,
+        over=request.turn_over,
+    )

@@ -1,0 +1,391 @@
+"""The kernel: the process table, the models, and one method for each thing a client can ask.
+
+Rules
+1. Methods take owners and typed values, return records, and raise KernelError; they don't know the wire.
+2. A signal takes effect before its method returns: after `kill` nothing of the process is delivered.
+3. Every end goes through `_end`: state, engine, marker, waiters, event, in this order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from agentkernel import log
+from agentkernel.config import Config, Generation
+from agentkernel.engine import port
+from agentkernel.errors import KernelError
+from agentkernel.models import Models
+from agentkernel.process import (
+    Event,
+    Message,
+    Owner,
+    Priority,
+    Process,
+    ProcessTable,
+    Sink,
+    State,
+    Wait,
+)
+from agentkernel.request import ExecRequest
+from agentkernel.serving import Served
+
+_log = log.get("kernel")
+
+# How the end of a turn ends a process: reason given by the engine → event.
+_ENDINGS = {
+    "stop": Event.FINISH,
+    "length": Event.FINISH,
+    "context_full": Event.FINISH,
+    "terminated": Event.TERMINATE,
+    "failed": Event.FAIL,
+}
+
+
+class Kernel:
+    """Everything that outlives a connection. Made inside a running event loop."""
+
+    def __init__(self, config: Config, make_engine: Callable[[], port.Engine]) -> None:
+        self.config = config
+        self.generation: Generation = config.generation
+        self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
+        self.table = ProcessTable(config.limits.processes, config.limits.ended_processes)
+        self.models = Models(config, make_engine, self)
+        self.clock = asyncio.get_running_loop().time
+        self.started = self.clock()
+        self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
+        self.draining = False
+        self._subscribers: dict[int, tuple[Sink, Owner]] = {}
+        self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
+        self._empty = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Kernel processes={len(self.table)} models={len(self.models.served)}>"
+
+    # Processes
+
+    async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
+        """Start a process; returns once its prompt is tokenised and admitted, before its prefill."""
+        if self.draining:
+            raise KernelError("SHUTTING_DOWN")
+        served = self.models.current()
+        pid = self.table.new_pid()
+        plan = request.plan(self.generation, self.seed, pid)
+        quota_tokens, quota_syscalls = request.quotas(plan)
+        process = Process(
+            pid=pid,
+            owner=owner,
+            plan=plan,
+            model_id=served.card.id,
+            priority=request.priority,
+            quota_tokens=quota_tokens,
+            quota_syscalls=quota_syscalls,
+            created=self.clock(),
+            sink=sink,
+        )
+        await served.admit(process)
+        self.table.add(process)
+        self.counters["execs"] += 1
+        _log.info("process started", pid=pid, owner=owner.name, model=served.card.id)
+        self.emit("session_started", process, workload=plan.workload, priority=process.priority)
+        asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
+        return process
+
+    async def send_input(self, owner: Owner, pid: int, text: str, sink: Sink) -> Process:
+        """The next user turn. Raises WRONG_STATE unless the process waits for one."""
+        process = self._mine(owner, pid)
+        stopped = process.wait is Wait.EVENT and process.plan.interactive
+        if process.wait is not Wait.INPUT and not stopped:
+            raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
+        if process.generated >= process.quota_tokens:
+            raise KernelError("WRONG_STATE", f"PID {pid} has used its quota")
+        process.sink = process.sink or sink
+        process.move(Event.WAKE, self.clock())
+        served = self._served(process)
+        try:
+            await served.append(process, Message("user", text))
+        except KernelError:
+            if process.state is State.READY:
+                process.move(Event.WAIT, self.clock(), Wait.INPUT)
+            raise
+        process.begin_turn()
+        if process.state is State.READY:
+            served.set_runnable(process, runnable=True)
+        return process
+
+    def stop_output(self, owner: Owner, pid: int) -> Process:
+        """Hold the process until CONTINUE_OUTPUT, or a new turn of an interactive one."""
+        process = self._mine(owner, pid)
+        if process.wait is Wait.INPUT or process.state is State.SUSPENDED:
+            raise KernelError("WRONG_STATE", f"PID {pid} puts out nothing")
+        process.move(Event.WAIT, self.clock(), Wait.EVENT)
+        self._served(process).set_runnable(process, runnable=False)
+        return process
+
+    def continue_output(self, owner: Owner, pid: int) -> Process:
+        """Let a stopped process go on; an interactive one whose turn hit its limit gets another."""
+        process = self._mine(owner, pid)
+        served = self._served(process)
+        if process.wait is Wait.INPUT and process.reason == "length":
+            process.turn_limit = process.turn_tokens + process.plan.max_tokens
+            process.turn_over = False
+            served.engine.send(port.Resume(pid, process.budget))
+        elif process.wait is not Wait.EVENT:
+            raise KernelError("WRONG_STATE", f"PID {pid} was not stopped")
+        process.move(Event.WAKE, self.clock())
+        served.set_runnable(process, runnable=True)
+        return process
+
+    async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
+        """The process, once it has ended. Raises TIMEOUT."""
+        process = self.table.find(pid)
+        self._permit(owner, process)
+        if process.state.ended:
+            return process
+        future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(pid, [])
+        waiters.append(future)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError as error:
+            raise KernelError("TIMEOUT", f"PID {pid} is still live") from error
+        finally:
+            if future in waiters:
+                waiters.remove(future)
+
+    def term(self, owner: Owner, pid: int) -> Process:
+        """End the process at the end of its sentence; at once if it is not in one."""
+        process = self._mine(owner, pid)
+        self.counters["signals"] += 1
+        if process.state is State.RUNNING and process.phase == "decode" and not process.terminating:
+            process.terminating = True
+            grace = self.config.limits.term_grace_tokens
+            self._served(process).engine.send(port.Finish(pid, grace))
+        else:
+            self._end(process, Event.TERMINATE, "terminated")
+        return process
+
+    def kill(self, owner: Owner, pid: int) -> Process:
+        """End the process now; what was not sent of its output is dropped."""
+        process = self._mine(owner, pid)
+        self.counters["signals"] += 1
+        if process.sink is not None:
+            process.sink.drop(pid)
+        self._end(process, Event.KILL, "killed")
+        return process
+
+    def suspend(self, owner: Owner, pid: int) -> Process:
+        """Take the process off the processor until RESUME."""
+        process = self._mine(owner, pid)
+        process.move(Event.SUSPEND, self.clock())
+        self.counters["signals"] += 1
+        self._served(process).set_runnable(process, runnable=False)
+        return process
+
+    def resume(self, owner: Owner, pid: int, sink: Sink | None) -> Process:
+        """Put a suspended process back where it was; its output goes to the sink if it had none."""
+        process = self._mine(owner, pid)
+        if process.state is not State.SUSPENDED:
+            raise KernelError("WRONG_STATE", f"PID {pid} is not suspended")
+        self.counters["signals"] += 1
+        process.sink = process.sink or sink
+        before = Wait.INPUT if process.turn_over else process.waiting_before
+        if before in (Wait.INPUT, Wait.EVENT):
+            process.move(Event.WAIT, self.clock(), before)
+        else:
+            process.move(Event.RESUME, self.clock())
+            self._served(process).set_runnable(process, runnable=True)
+        return process
+
+    def set_priority(self, owner: Owner, pid: int, priority: Priority) -> Process:
+        """Change the class the process is scheduled in."""
+        process = self._mine(owner, pid)
+        process.priority = priority
+        served = self._served(process)
+        if pid in served.processes:
+            served.scheduler.set_priority(pid, priority)
+        return process
+
+    def set_quota(
+        self, owner: Owner, pid: int, tokens: int | None, syscalls: int | None
+    ) -> Process:
+        """Change the process's limits; one that is over its new limit ends with reason `quota`."""
+        process = self._mine(owner, pid)
+        process.quota_tokens = process.quota_tokens if tokens is None else tokens
+        process.quota_syscalls = process.quota_syscalls if syscalls is None else syscalls
+        if process.generated >= process.quota_tokens:
+            self._end(process, Event.FINISH, "quota")
+        else:
+            self._served(process).engine.send(port.Budget(pid, process.budget))
+        return process
+
+    def find(self, owner: Owner, pid: int) -> Process:
+        """The process, live or lately ended."""
+        process = self.table.find(pid)
+        self._permit(owner, process)
+        return process
+
+    def visible(self, owner: Owner) -> list[Process]:
+        """The live processes the owner may see, oldest first."""
+        return [process for process in self.table if owner.may(process)]
+
+    def set_generation(self, changes: dict[str, Any]) -> Generation:
+        """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
+        try:
+            merged = msgspec.to_builtins(self.generation) | changes
+            self.generation = msgspec.convert(merged, Generation, strict=False)
+        except msgspec.ValidationError as error:
+            raise KernelError("SET_GEN_INVALID", str(error)) from error
+        return self.generation
+
+    # Sinks
+
+    def subscribe(self, owner: Owner, sink: Sink) -> None:
+        """Send the owner's events to the sink; an administrator's sink gets all."""
+        self._subscribers[id(sink)] = (sink, owner)
+
+    def readable(self, pid: int) -> None:
+        """A reader that was behind has caught up with this process."""
+        try:
+            process = self.table.live(pid)
+        except KernelError:
+            return
+        if process.wait is Wait.OUTPUT:
+            process.move(Event.WAKE, self.clock())
+            self._served(process).set_runnable(process, runnable=True)
+
+    def disconnected(self, sink: Sink) -> None:
+        """A client is gone: each of its processes does as its `on_disconnect` says."""
+        self._subscribers.pop(id(sink), None)
+        for process in self.table:
+            if process.sink is not sink:
+                continue
+            process.sink = None
+            if process.plan.on_disconnect == "kill":
+                self._end(process, Event.KILL, "disconnected")
+            elif process.plan.on_disconnect == "suspend" and process.state is not State.SUSPENDED:
+                process.move(Event.SUSPEND, self.clock())
+                self._served(process).set_runnable(process, runnable=False)
+            else:
+                self.readable(process.pid)
+
+    def streams_to(self, sink: Sink) -> bool:
+        """Whether anything may still come for the sink."""
+        return id(sink) in self._subscribers or any(p.sink is sink for p in self.table)
+
+    def emit(self, kind: str, process: Process | None = None, **fields: Any) -> None:
+        """Tell the subscribers; an event of a process only those who may see it."""
+        if not self._subscribers:
+            return
+        event = {"kind": kind, **({} if process is None else {"pid": process.pid}), **fields}
+        for sink, owner in list(self._subscribers.values()):
+            if process is None or owner.may(process):
+                sink.event(event)
+
+    # What a served model reports (serving.Host)
+
+    def deliver(self, process: Process, output: port.Output) -> None:
+        """Give out what a step brought; the process may wait, or end, with it."""
+        if output.tokens and process.generated >= process.quota_tokens:
+            return  # a step that was under way when the quota shrank
+        new = len(output.tokens)
+        process.tokens += output.tokens
+        process.generated += new
+        process.turn_tokens += new
+        process.draws = output.draws
+        if process.phase == "prefill":
+            process.enter("decode", self.clock())
+        keeps_up = self._give_out(process, output.text)
+        if output.end:
+            self._turn_over(process, output.end)
+        elif process.generated >= process.quota_tokens:
+            self._end(process, Event.FINISH, "quota")
+        elif not keeps_up and process.state is State.RUNNING:
+            process.move(Event.WAIT, self.clock(), Wait.OUTPUT)
+            self._served(process).set_runnable(process, runnable=False)
+
+    def fail(self, process: Process, reason: str) -> None:
+        """End a process that can't go on."""
+        self._end(process, Event.FAIL, reason)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work; end what waits, let the rest run for so long, then end it; stop engines."""
+        self.draining = True
+        idle = (State.WAITING, State.SUSPENDED)
+        for process in self.table:
+            if process.state in idle and process.wait is not Wait.OUTPUT:
+                self._end(process, Event.TERMINATE, "shutdown")
+        try:
+            async with asyncio.timeout(seconds):
+                while len(self.table):
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for process in self.table:
+                self._end(process, Event.TERMINATE, "shutdown")
+        await self.models.stop()
+
+    def _give_out(self, process: Process, text: bytes) -> bool:
+        start = process.offset
+        process.offset += len(text)
+        process.turn_bytes += len(text)
+        if not text or process.sink is None:
+            return True
+        return process.sink.data(process.pid, start, text)
+
+    def _turn_over(self, process: Process, end: str) -> None:
+        exhausted = process.generated >= process.quota_tokens
+        quota = exhausted and end == "length" and process.turn_tokens < process.turn_limit
+        reason = "quota" if quota else end
+        if not process.plan.interactive or exhausted or end not in ("stop", "length"):
+            self._end(process, _ENDINGS[end], reason)
+            return
+        process.turn_over, process.reason = True, end
+        if process.state is State.SUSPENDED:
+            return
+        process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
+        self._served(process).set_runnable(process, runnable=False)
+        self.emit("turn_finished", process, reason=end, tokens_generated=process.turn_tokens)
+
+    def _end(self, process: Process, event: Event, reason: str) -> None:
+        now = self.clock()
+        process.move(event, now, reason=reason)
+        served = self._served(process)
+        served.close(process)
+        sink = process.sink
+        self.table.retire(process)
+        if sink is not None:
+            sink.end(process.pid, process.offset, process.marker(now))
+        for future in self._waiters.pop(process.pid, []):
+            if not future.done():
+                future.set_result(process)
+        seconds = round(process.elapsed(now), 3)
+        _log.info("process ended", pid=process.pid, reason=reason, tokens=process.generated)
+        self.emit(
+            "session_finished",
+            process,
+            state=process.state.value,
+            reason=reason,
+            tokens_generated=process.generated,
+            elapsed_secs=seconds,
+        )
+        self.models.retire_idle()
+        if not len(self.table):
+            self._empty.set()
+
+    def _mine(self, owner: Owner, pid: int) -> Process:
+        process = self.table.live(pid)
+        self._permit(owner, process)
+        return process
+
+    def _permit(self, owner: Owner, process: Process) -> None:
+        if not owner.may(process):
+            raise KernelError("FORBIDDEN", f"PID {process.pid} belongs to another owner")
+
+    def _served(self, process: Process) -> Served:
+        return self.models.served[process.model_id]

@@ -1,0 +1,306 @@
+"""A process and the table of them; pure.
+
+Rules
+1. `TRANSITIONS` is every state change there is; `Process.move` is the only place that assigns a state.
+2. A PID is never given twice.
+3. The times in `spent` add up to the process's wall time: each moment belongs to one phase.
+4. What a restart needs (`tokens`, `draws`, counters) is apart from what only this run needs (`sink`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from agentkernel.errors import KernelError
+
+
+class State(enum.Enum):
+    """Where a process is in its life."""
+
+    READY = "Ready"
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    SUSPENDED = "Suspended"
+    DONE = "Done"
+    FAILED = "Failed"
+    TERMINATED = "Terminated"
+    KILLED = "Killed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self in _ENDS
+
+
+class Wait(enum.Enum):
+    """What a WAITING process waits for."""
+
+    INPUT = "input"  # the next turn
+    OUTPUT = "output"  # a reader that has fallen behind
+    EVENT = "event"  # CONTINUE_OUTPUT
+
+
+class Event(enum.Enum):
+    """What moves a process from one state to another."""
+
+    GRANT = "grant"
+    REVOKE = "revoke"
+    WAIT = "wait"
+    WAKE = "wake"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    FINISH = "finish"
+    FAIL = "fail"
+    TERMINATE = "terminate"
+    KILL = "kill"
+
+
+_ENDS = frozenset((State.DONE, State.FAILED, State.TERMINATED, State.KILLED))
+_END_EVENTS = {
+    Event.FINISH: State.DONE,
+    Event.FAIL: State.FAILED,
+    Event.TERMINATE: State.TERMINATED,
+    Event.KILL: State.KILLED,
+}
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.READY: {
+        Event.GRANT: State.RUNNING,
+        Event.WAIT: State.WAITING,
+        Event.SUSPEND: State.SUSPENDED,
+        **_END_EVENTS,
+    },
+    State.RUNNING: {
+        Event.REVOKE: State.READY,
+        Event.WAIT: State.WAITING,
+        Event.SUSPEND: State.SUSPENDED,
+        **_END_EVENTS,
+    },
+    State.WAITING: {
+        Event.WAKE: State.READY,
+        Event.WAIT: State.WAITING,
+        Event.SUSPEND: State.SUSPENDED,
+        **_END_EVENTS,
+    },
+    State.SUSPENDED: {Event.RESUME: State.READY, Event.WAIT: State.WAITING, **_END_EVENTS},
+    **{state: {} for state in _ENDS},
+}
+
+PRIORITIES = ("low", "normal", "high", "critical")
+Priority = Literal["low", "normal", "high", "critical"]
+OnDisconnect = Literal["kill", "detach", "suspend"]
+
+# Default quotas by workload class: generated tokens, syscalls (§5.3).
+WORKLOADS: dict[str, tuple[int, int]] = {
+    "fast": (512, 2),
+    "general": (2048, 8),
+    "code": (4096, 16),
+    "reasoning": (8192, 8),
+}
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How the next token is drawn; `temperature` 0 is greedy."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    seed: int
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What EXEC asked for, frozen at admission; `max_tokens` bounds one turn."""
+
+    messages: tuple[Message, ...]
+    prompt: str | None
+    raw: bool
+    sampling: Sampling
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    grammar: str = ""
+    json_schema: str = ""
+    workload: str = "general"
+    on_disconnect: OnDisconnect = "kill"
+    interactive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An authenticated principal; without authentication everyone on loopback is the first."""
+
+    id: int
+    name: str
+    admin: bool = False
+
+    def may(self, process: Process) -> bool:
+        """Whether this owner may see and signal the process."""
+        return self.admin or process.owner.id == self.id
+
+
+class Sink(Protocol):
+    """Where a process's output goes. No method blocks or raises."""
+
+    def data(self, pid: int, offset: int, text: bytes) -> bool:
+        """Take text that starts at the byte offset; false when the reader is behind."""
+
+    def end(self, pid: int, offset: int, marker: bytes) -> None:
+        """Take the end marker; nothing follows for this PID."""
+
+    def drop(self, pid: int) -> None:
+        """Forget what is queued and not sent of this PID."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Take one event of a subscription; may be shed, and then says so."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One process. Bytes and tokens count from its start; times are monotonic seconds."""
+
+    pid: int
+    owner: Owner
+    plan: Plan
+    model_id: str
+    priority: Priority
+    quota_tokens: int
+    quota_syscalls: int
+    created: float
+
+    state: State = State.READY
+    wait: Wait | None = None
+    reason: str = ""
+    tokens: list[int] = field(default_factory=list)  # the whole context: prompt, answers, inputs
+    prompt_tokens: int = 0
+    generated: int = 0  # tokens, in all turns
+    turn_tokens: int = 0  # tokens, in this turn
+    turn_bytes: int = 0  # of this turn's text, already given out
+    turn_limit: int = 0  # tokens this turn may have
+    turn_over: bool = False
+    draws: int = 0  # random numbers the sampler has used in this turn
+    offset: int = 0  # bytes of output given out
+    syscalls: int = 0
+    ended: float = 0.0
+
+    sink: Sink | None = None
+    terminating: bool = False
+    waiting_before: Wait | None = None
+    phase: str = "queued"
+    since: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.since = self.created
+        self.turn_limit = self.plan.max_tokens
+
+    @property
+    def budget(self) -> int:
+        """Tokens it may still generate in this turn: what its limit and the quota leave."""
+        return min(self.turn_limit - self.turn_tokens, self.quota_tokens - self.generated)
+
+    def begin_turn(self) -> None:
+        """A new turn: counters that belong to one turn start again."""
+        self.turn_tokens = self.turn_bytes = 0
+        self.turn_limit, self.turn_over = self.plan.max_tokens, False
+
+    def move(self, event: Event, now: float, wait: Wait | None = None, reason: str = "") -> None:
+        """Change state; raises WRONG_STATE where `TRANSITIONS` has no such move."""
+        target = TRANSITIONS[self.state].get(event)
+        if target is None:
+            raise KernelError("WRONG_STATE", f"PID {self.pid} is {self.state.value}: no {event.value}")
+        if target is State.SUSPENDED:
+            self.waiting_before = self.wait
+        self.state, self.wait = target, wait
+        self.reason = reason or self.reason
+        if target is State.RUNNING:
+            self.enter("prefill", now)
+        elif target.ended:
+            self.enter("ended", now)
+            self.ended = now
+        else:
+            self.enter(_PHASES[target], now)
+
+    def enter(self, phase: str, now: float) -> None:
+        """Begin another phase of its time."""
+        self.spent[self.phase] = self.spent.get(self.phase, 0.0) + (now - self.since)
+        self.phase, self.since = phase, now
+
+    def times(self, now: float) -> dict[str, float]:
+        """Seconds by phase up to now; their sum is the wall time."""
+        spent = dict(self.spent)
+        if not self.state.ended:
+            spent[self.phase] = spent.get(self.phase, 0.0) + (now - self.since)
+        return spent
+
+    def elapsed(self, now: float) -> float:
+        """Wall time in seconds, up to its end."""
+        return (self.ended if self.state.ended else now) - self.created
+
+    def marker(self, now: float) -> bytes:
+        """The end marker, byte for byte as clients match it (§4.3)."""
+        text = f"pid={self.pid} tokens_generated={self.generated} elapsed_secs={self.elapsed(now):.3f}"
+        return f"\n[PROCESS_FINISHED {text}]\n".encode()
+
+
+_PHASES = {State.READY: "queued", State.WAITING: "waiting", State.SUSPENDED: "suspended"}
+
+
+class ProcessTable:
+    """All live processes, and the last that ended."""
+
+    def __init__(self, live_limit: int, ended_limit: int) -> None:
+        self._live: dict[int, Process] = {}
+        self._ended: dict[int, Process] = {}
+        self._live_limit, self._ended_limit = live_limit, ended_limit
+        self._next_pid = 1
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(list(self._live.values()))
+
+    def new_pid(self) -> int:
+        """A PID nobody had; raises SPAWN_FAILED when the table is full."""
+        if len(self._live) >= self._live_limit:
+            details = {"limit": self._live_limit}
+            raise KernelError("SPAWN_FAILED", f"{self._live_limit} processes live", details)
+        pid, self._next_pid = self._next_pid, self._next_pid + 1
+        return pid
+
+    def add(self, process: Process) -> None:
+        """Put a process that has a PID from `new_pid` into the table."""
+        self._live[process.pid] = process
+
+    def live(self, pid: int) -> Process:
+        """The live process; raises PID_NOT_FOUND."""
+        process = self._live.get(pid)
+        if process is None:
+            what = "has ended" if pid in self._ended else "is unknown"
+            raise KernelError("PID_NOT_FOUND", f"PID {pid} {what}")
+        return process
+
+    def find(self, pid: int) -> Process:
+        """The process, live or lately ended; raises PID_NOT_FOUND."""
+        return self._ended[pid] if pid in self._ended else self.live(pid)
+
+    def retire(self, process: Process) -> None:
+        """Move an ended process out of the live ones, forgetting the oldest over the limit."""
+        del self._live[process.pid]
+        self._ended[process.pid] = process
+        process.sink = None
+        process.tokens.clear()
+        while len(self._ended) > self._ended_limit:
+            del self._ended[next(iter(self._ended))]

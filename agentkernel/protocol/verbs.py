@@ -1,0 +1,101 @@
+"""The verbs, in one table: parser, dispatch, HELP, command line and the spec's tables derive from it.
+
+Rules
+1. One verb is one entry here, one function in `agentkernel.dispatch`, one transcript in the tests.
+2. `code` is what a success answers with in the text dialect; v1 uses the verb's own name.
+3. `errors` names what the verb itself can answer; §2.6 of the spec lists what any command can.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Access(enum.Enum):
+    """Who may use a verb."""
+
+    ANYONE = "anyone"  # also before AUTH
+    USER = "user"
+    OWNER = "owner"  # of the process named, or an administrator
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb's contract as data; `arguments` is its payload's form, empty when it takes none."""
+
+    name: str
+    arguments: str
+    summary: str
+    access: Access = Access.USER
+    code: str = ""
+    errors: tuple[str, ...] = ()
+
+    @property
+    def ok_code(self) -> str:
+        """The code of a success in the text dialect."""
+        return self.code or self.name
+
+
+_PID = ("MISSING_PID", "INVALID_PID", "PID_NOT_FOUND", "FORBIDDEN")
+_OWNER, _ADMIN = Access.OWNER, Access.ADMIN
+_TABLE = (
+    Verb("HELLO", "json", "negotiate v1 and its capabilities", Access.ANYONE, "",
+         ("HELLO_INVALID", "VERSION_MISMATCH", "CAPABILITY_MISSING")),
+    Verb("AUTH", "token", "say who you are", Access.ANYONE, "", ("AUTH_FAILED",)),
+    Verb("HELP", "", "this text", Access.ANYONE),
+    Verb("QUIT", "", "close the connection", Access.ANYONE),
+    Verb("PING", "", "answer PONG", Access.ANYONE),
+    Verb("STATUS", "[pid]", "the kernel's or a process's state", Access.USER, "",
+         ("STATUS_INVALID", "PID_NOT_FOUND", "FORBIDDEN")),
+    Verb("PS", "", "list live processes"),
+    Verb("SHUTDOWN", "", "drain and stop the kernel", _ADMIN),
+    Verb("LIST_MODELS", "", "the catalogue", Access.USER, "GENERIC"),
+    Verb("SELECT_MODEL", "id", "choose what LOAD takes by default", Access.USER, "GENERIC",
+         ("MISSING_MODEL_ID", "MODEL_NOT_FOUND")),
+    Verb("MODEL_INFO", "[id]", "what a model file says of itself", Access.USER, "GENERIC",
+         ("MODEL_SELECTOR", "MODEL_NOT_FOUND", "LOAD_FAILED")),
+    Verb("LOAD", "[id|path]", "load a model", Access.USER, "GENERIC",
+         ("MODEL_SELECTOR", "MODEL_NOT_FOUND", "LOAD_FAILED", "LOAD_BUSY", "MEMORY_ADMISSION")),
+    Verb("UNLOAD", "[id]", "unload a model nobody uses", Access.USER, "",
+         ("NO_MODEL", "MODEL_NOT_FOUND", "LOAD_BUSY")),
+    Verb("SET_GEN", "key=value;…", "default generation settings", Access.USER, "",
+         ("SET_GEN_INVALID",)),
+    Verb("GET_GEN", "", "show them"),
+    Verb("EXEC", "prompt|json", "start a process and stream it", Access.USER, "GENERIC",
+         ("EXEC_INVALID", "NO_MODEL", "MEMORY_ADMISSION", "SPAWN_FAILED", "TOOL_NOT_FOUND",
+          "ENGINE_FAILED", "SHUTTING_DOWN")),
+    Verb("SEND_INPUT", "pid text", "the next turn of an interactive process", _OWNER, "",
+         (*_PID, "WRONG_STATE", "MEMORY_ADMISSION")),
+    Verb("STOP_OUTPUT", "pid", "hold a process and its output", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("WAIT", "pid [seconds]", "answer when it has ended", _OWNER, "", (*_PID, "TIMEOUT")),
+    Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID),
+    Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID),
+    Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("SET_PRIORITY", "pid priority", "low, normal, high or critical", _OWNER, "",
+         ("SET_PRIORITY_INVALID", "PID_NOT_FOUND", "FORBIDDEN")),
+    Verb("GET_QUOTA", "pid", "limits and what is used of them", _OWNER, "",
+         ("GET_QUOTA_INVALID", "PID_NOT_FOUND", "FORBIDDEN")),
+    Verb("SET_QUOTA", "pid key=n,…", "change its limits", _OWNER, "",
+         ("SET_QUOTA_INVALID", "PID_NOT_FOUND", "FORBIDDEN")),
+    Verb("SUBSCRIBE", "[json]", "stream events (v1)", Access.USER, "", ("CAPABILITY_REQUIRED",)),
+)
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in _TABLE}
+
+
+def help_text() -> str:
+    """What HELP answers: every verb in at most 24 lines of at most 79 columns."""
+    lines = ["VERB AGENT LENGTH, then LENGTH bytes. At a terminal: VERB me - TEXT"]
+    cells = [f"{verb.name} {verb.arguments}".rstrip() for verb in _TABLE]
+    rows = -(-len(cells) // 2)
+    for left, right in zip(cells[:rows], [*cells[rows:], ""], strict=False):
+        lines.append(f"  {left:<32}{right}".rstrip())
+    lines += [
+        "Try: EXEC me - Tell me a story",
+        "     PS me -          KILL me - 1          QUIT",
+    ]
+    return "\n".join(lines) + "\n"

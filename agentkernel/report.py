@@ -1,0 +1,270 @@
+"""How the kernel's records read: as v1 data and as the text dialect's lines (§5), both at once.
+
+Existing clients match the text lines by key and order: our further keys come last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from agentkernel.catalog import ModelCard
+from agentkernel.kernel import Kernel
+from agentkernel.process import PRIORITIES, Owner, Process, State
+from agentkernel.protocol.connection import Answer
+from agentkernel.serving import Served
+
+_PAGE = 16 * 1024  # bytes of KV that one block of STATUS's memory group stands for
+
+
+def _line(data: dict[str, Any]) -> str:
+    return " ".join(f"{key}={_word(value)}" for key, value in data.items())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value in ("", None) else str(value)
+
+
+def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
+    """STATUS of the kernel: counters of all, PIDs of those the owner may see."""
+    models = kernel.models
+    served = models.served.get(models.loaded_id)
+    processes = kernel.visible(owner)
+    waiting = [p.pid for p in processes if p.state in (State.WAITING, State.SUSPENDED)]
+    active = [p.pid for p in processes if p.state in (State.READY, State.RUNNING)]
+    uptime = kernel.clock() - kernel.started
+    counters = {
+        "total_commands": kernel.counters["commands"],
+        "total_errors": kernel.counters["errors"],
+        "total_exec_started": kernel.counters["execs"],
+        "total_signals": kernel.counters["signals"],
+    }
+    who = {
+        "active_processes": len(active),
+        "waiting_processes": len(waiting),
+        "active_pids": active,
+        "waiting_pids": waiting,
+    }
+    model = {
+        "selected_model_id": models.selected_id,
+        "loaded_model_id": models.loaded_id,
+        "loaded_family": served.card.family if served else "",
+        "loaded_model_path": served.card.path if served else "",
+    }
+    text = f"uptime_s={int(uptime)} {_line(counters | who | model)}"
+    data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who}
+    data["generation"] = _generation(kernel)
+    if served is None:
+        return Answer(data, f"{text} no_model_loaded=true")
+    settings = _generation(kernel)
+    main = " ".join(f"{k}:{_word(settings[k])}" for k in _GENERATION_KEYS)
+    memory, scheduler, engine = _memory(served), _scheduler(kernel), _engine(served)
+    data |= {"memory": memory, "scheduler": scheduler, "engine": engine}
+    groups = _line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
+    extra = _line(engine | {"engine_jail": ",".join(served.jail)})
+    return Answer(data, f"{text} generation={main} {groups} {extra}")
+
+
+def _memory(served: Served) -> dict[str, Any]:
+    """KV slots as blocks of 16 KiB; a revoked slot is an eviction, its return a re-prefill."""
+    per_token = served.card.kv_bytes_per_token
+    held = [p for p in served.processes.values() if served.scheduler.slot(p.pid) is not None]
+    used = sum(len(p.tokens) for p in held) * per_token
+    total = served.load.slots * served.context * per_token
+    return {
+        "active": True,
+        "total_blocks": total // _PAGE,
+        "free_blocks": (total - used) // _PAGE,
+        "tracked_pids": len(held),
+        "allocated_tensors": len(held),
+        "alloc_bytes": used,
+        "evictions": served.evictions,
+        "swap_count": 0,
+        "swap_faults": 0,
+        "swap_failures": 0,
+        "pending_swaps": 0,
+        "waiting_pids": len(served.processes) - len(held),
+        "oom_events": 0,
+    }
+
+
+def _scheduler(kernel: Kernel) -> dict[str, Any]:
+    count = Counter(process.priority for process in kernel.table)
+    classes = {f"priority_{name}": count[name] for name in reversed(PRIORITIES)}
+    return {"scheduler_tracked": len(kernel.table), **classes}
+
+
+def _engine(served: Served) -> dict[str, Any]:
+    return {
+        "engine_slots": served.load.slots,
+        "engine_context": served.context,
+        "engine_threads": served.threads,
+        "engine_restarts": served.restarts,
+    }
+
+
+def process_status(kernel: Kernel, process: Process) -> Answer:
+    """STATUS of one process."""
+    now = kernel.clock()
+    data: dict[str, Any] = {
+        "pid": process.pid,
+        "owner_id": process.owner.id,
+        "state": process.state.value,
+        "tokens": process.prompt_tokens + process.generated,
+        "index_pos": max(0, process.prompt_tokens + process.generated - 1),
+        "max_tokens": process.plan.max_tokens,
+        "priority": process.priority,
+        "workload": process.plan.workload.capitalize(),
+        "quota_tokens": process.quota_tokens,
+        "quota_syscalls": process.quota_syscalls,
+        "tokens_generated": process.generated,
+        "syscalls_used": process.syscalls,
+        "elapsed_secs": round(process.elapsed(now), 3),
+    }
+    extra: dict[str, Any] = {
+        "model": process.model_id,
+        "wait": process.wait.value if process.wait else "",
+        "reason": process.reason,
+        "prompt_tokens": process.prompt_tokens,
+        "seed": process.plan.sampling.seed,
+        "interactive": process.plan.interactive,
+        "on_disconnect": process.plan.on_disconnect,
+    }
+    times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
+    served = kernel.models.served.get(process.model_id)
+    if served is not None and process.pid in served.processes:
+        extra["queue_position"] = served.scheduler.position(process.pid)
+    text = _line(data | {"elapsed_secs": f"{process.elapsed(now):.2f}"} | extra | times)
+    return Answer(data | extra | {"times": times}, text)
+
+
+def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
+    """PS: a line a process, the same keys in each."""
+    now = kernel.clock()
+    rows = [
+        {
+            "pid": p.pid,
+            "owner": p.owner.name,
+            "state": p.state.value,
+            "wait": p.wait.value if p.wait else "",
+            "priority": p.priority,
+            "model": p.model_id,
+            "prompt_tokens": p.prompt_tokens,
+            "tokens_generated": p.generated,
+            "elapsed_secs": round(p.elapsed(now), 3),
+        }
+        for p in processes
+    ]
+    text = "\n".join([f"Processes ({len(rows)})", *(_line(row) for row in rows)])
+    return Answer({"total_processes": len(rows), "processes": rows}, text)
+
+
+def started(kernel: Kernel, process: Process) -> Answer:
+    """EXEC's reply."""
+    workload = process.plan.workload.capitalize()
+    data = {
+        "session_id": f"session-{process.pid}",
+        "pid": process.pid,
+        "workload": workload,
+        "priority": process.priority,
+        "context_strategy": "stop",
+        "context_window_size": kernel.models.served[process.model_id].context,
+        "model": process.model_id,
+        "prompt_tokens": process.prompt_tokens,
+        "seed": process.plan.sampling.seed,
+    }
+    text = f"Process Started PID: {process.pid} workload={workload} priority={process.priority}"
+    return Answer(data, text)
+
+
+def ended(kernel: Kernel, process: Process) -> Answer:
+    """WAIT's reply."""
+    data = {
+        "pid": process.pid,
+        "state": process.state.value,
+        "reason": process.reason,
+        "tokens_generated": process.generated,
+        "elapsed_secs": round(process.elapsed(kernel.clock()), 3),
+    }
+    return Answer(data, _line(data))
+
+
+def quota(kernel: Kernel, process: Process) -> Answer:
+    """GET_QUOTA's reply."""
+    elapsed = process.elapsed(kernel.clock())
+    data: dict[str, Any] = {
+        "pid": process.pid,
+        "priority": process.priority,
+        "workload": process.plan.workload.capitalize(),
+        "max_tokens": process.quota_tokens,
+        "max_syscalls": process.quota_syscalls,
+        "tokens_generated": process.generated,
+        "syscalls_used": process.syscalls,
+        "elapsed_secs": round(elapsed, 3),
+    }
+    return Answer(data, _line(data | {"elapsed_secs": f"{elapsed:.2f}"}))
+
+
+_GENERATION_KEYS = ("temperature", "top_p", "seed", "max_tokens")
+
+
+def _generation(kernel: Kernel) -> dict[str, Any]:
+    settings = msgspec.to_builtins(kernel.generation)
+    settings["seed"] = kernel.seed if settings["seed"] is None else settings["seed"]
+    return {key: settings[key] for key in (*_GENERATION_KEYS, *settings)}
+
+
+def generation(kernel: Kernel) -> Answer:
+    """SET_GEN's and GET_GEN's reply; without a set seed, the one that processes' own derive from."""
+    settings = _generation(kernel)
+    return Answer(settings, _line({key: settings[key] for key in _GENERATION_KEYS}))
+
+
+def model_list(cards: list[ModelCard], selected: str, loaded: str) -> Answer:
+    """LIST_MODELS' reply."""
+    rows = [_card(card) | {"loaded": card.id == loaded} for card in cards]
+    for row in rows:
+        del row["chat_template"]
+    data = {"selected_model_id": selected, "total_models": len(cards), "models": rows}
+    lines = [f"Models ({len(cards)})"]
+    for card in cards:
+        mark = "*" if card.id == selected else "-"
+        lines.append(f"{mark} id={card.id} family={card.family} path={card.path}")
+    return Answer(data, "\n".join(lines))
+
+
+def _card(card: ModelCard) -> dict[str, Any]:
+    data: dict[str, Any] = msgspec.to_builtins(card)
+    return data
+
+
+def model_info(card: ModelCard) -> Answer:
+    """MODEL_INFO's reply."""
+    data = _card(card)
+    first = {key: data.pop(key) for key in ("id", "family", "path", "tokenizer")}
+    template = data.pop("chat_template")
+    shown = first | data | {"chat_template": bool(template)}
+    text = "\n".join(f"{key}={_word(value)}" for key, value in shown.items())
+    return Answer(first | data | {"chat_template": template}, text)
+
+
+def loaded(served: Served) -> Answer:
+    """LOAD's reply."""
+    card = served.card
+    data = {
+        "family": card.family,
+        "loaded_model_id": card.id,
+        "path": card.path,
+        "architecture": card.architecture,
+        "backend": "llama.cpp",
+        "load_mode": "resident",
+        **_engine(served),
+        "jail": served.jail,
+    }
+    return Answer(data, f"Master Model Loaded. family={card.family} path={card.path}")

@@ -1,0 +1,131 @@
+"""What a client may ask of EXEC, checked and made into a frozen plan; pure.
+
+Rules
+1. An unknown key, a wrong type or a value out of range is EXEC_INVALID; nothing is ignored.
+2. What is left out comes from SET_GEN and the workload's quota: never "unlimited".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from agentkernel.config import Generation, Seed, check_seed
+from agentkernel.errors import KernelError
+from agentkernel.process import WORKLOADS, Message, OnDisconnect, Plan, Priority, Sampling
+
+_T = TypeVar("_T", int, float)
+Workload = Literal["fast", "general", "code", "reasoning"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+_SEED_MIX = 0x9E3779B97F4A7C15  # odd, so that PIDs map to distinct seeds (Knuth's multiplicative hash)
+
+_SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
+    ("code", ("```", "def ", "code", "function", "python", "compile", "program", "regex", "sql")),
+    ("reasoning", ("step by step", "prove", "explain why", "analyse", "analyze", "reason")),
+    ("fast", ("yes or no", "one word", "briefly", "in short")),
+)
+
+
+class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Quotas of a process over its life."""
+
+    max_tokens: Positive | None = None
+    max_syscalls: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """EXEC's JSON object (§5.2); `prompt` or `messages`, and what differs from the defaults."""
+
+    prompt: str | None = None
+    messages: tuple[Message, ...] = ()
+    raw: bool = False
+    max_tokens: Positive | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=2)] | None = None
+    seed: Seed | None = None
+    stop: str | tuple[str, ...] = ()
+    grammar: str = ""
+    json_schema: dict[str, object] | None = None
+    capability: Workload | None = None
+    priority: Priority = "normal"
+    on_disconnect: OnDisconnect = "kill"
+    interactive: bool = False
+    tools: tuple[str, ...] = ()
+    allowed_tools: tuple[str, ...] = ()
+    max_syscalls: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    limits: ProcessLimits = ProcessLimits()
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+    @property
+    def workload(self) -> Workload:
+        """The class asked for, or inferred from the prompt."""
+        text = self.prompt or (self.messages[-1].content if self.messages else "")
+        return self.capability or infer_workload(text)
+
+    def plan(self, defaults: Generation, base_seed: int, pid: int) -> Plan:
+        """The frozen plan of the process with this PID. Raises EXEC_INVALID or TOOL_NOT_FOUND."""
+        self._check()
+        seed = defaults.seed if self.seed is None else self.seed
+        if seed is None:
+            seed = (base_seed + pid * _SEED_MIX) % 2**32
+        sampling = Sampling(
+            temperature=_or(self.temperature, defaults.temperature),
+            top_p=_or(self.top_p, defaults.top_p),
+            top_k=_or(self.top_k, defaults.top_k),
+            min_p=_or(self.min_p, defaults.min_p),
+            repeat_penalty=_or(self.repeat_penalty, defaults.repeat_penalty),
+            seed=seed,
+        )
+        schema = "" if self.json_schema is None else msgspec.json.encode(self.json_schema).decode()
+        return Plan(
+            messages=self.messages,
+            prompt=self.prompt,
+            raw=self.raw,
+            sampling=sampling,
+            max_tokens=_or(self.max_tokens, defaults.max_tokens),
+            stop=(self.stop,) if isinstance(self.stop, str) else self.stop,
+            grammar=self.grammar,
+            json_schema=schema,
+            workload=self.workload,
+            on_disconnect=self.on_disconnect,
+            interactive=self.interactive,
+        )
+
+    def quotas(self, plan: Plan) -> tuple[int, int]:
+        """Generated tokens and syscalls the process may use."""
+        tokens, syscalls = WORKLOADS[plan.workload]
+        if self.max_tokens is not None:
+            tokens = max(tokens, self.max_tokens)
+        calls = self.limits.max_syscalls if self.max_syscalls is None else self.max_syscalls
+        return _or(self.limits.max_tokens, tokens), _or(calls, syscalls)
+
+    def _check(self) -> None:
+        if (self.prompt is None) == (not self.messages):
+            raise KernelError("EXEC_INVALID", "either prompt or messages")
+        if not self.messages and not (self.prompt or "").strip():
+            raise KernelError("EXEC_INVALID", "the prompt is empty")
+        if self.messages and self.raw:
+            raise KernelError("EXEC_INVALID", "messages can't be raw")
+        if self.grammar and self.json_schema is not None:
+            raise KernelError("EXEC_INVALID", "either grammar or json_schema")
+        for tool in (*self.tools, *self.allowed_tools):
+            raise KernelError("TOOL_NOT_FOUND", f"no tool named {tool!r}", {"tool": tool})
+
+
+def infer_workload(text: str) -> Workload:
+    """A class guessed from words of the prompt; `general` where none speaks for another."""
+    lowered = text.lower()
+    for workload, signs in _SIGNS:
+        if any(sign in lowered for sign in signs):
+            return workload
+    return "general"
+
+
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value

@@ -1,0 +1,224 @@
+"""One model being served: its engine, its slots, and the processes that run on it.
+
+Rules
+1. The scheduler decides, this applies: every Grant and Revoke it names is sent, in its order.
+2. When the engine dies every process goes on from its tokens in a new engine; after three deaths
+   within a minute the model is broken and its processes fail.
+3. Nothing here knows of connections; what a step brought goes to the `Host`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agentkernel import log
+from agentkernel.catalog import ModelCard
+from agentkernel.engine import port
+from agentkernel.errors import KernelError
+from agentkernel.process import Event, Message, Process, State
+from agentkernel.scheduler import Grant, Scheduler
+
+DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model
+
+_log = log.get("serving")
+
+
+class Host(Protocol):
+    """What a served model reports to."""
+
+    def deliver(self, process: Process, output: port.Output) -> None:
+        """A step brought something for the process."""
+
+    def fail(self, process: Process, reason: str) -> None:
+        """The process can't go on."""
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Something happened that subscribers may want to know."""
+
+
+class Served:
+    """A model, from its first load to its unloading."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        load: port.Load,
+        make_engine: Callable[[], port.Engine],
+        host: Host,
+    ) -> None:
+        self.card, self.load = card, load
+        self.processes: dict[int, Process] = {}
+        self.scheduler = Scheduler(load.slots)
+        self.context = load.context
+        self.jail: list[str] = []
+        self.threads = load.threads
+        self.broken = False
+        self.restarts = self.evictions = 0
+        self._admitting = 0
+        self._make_engine, self._host = make_engine, host
+        self._clock = asyncio.get_running_loop().time
+        self.engine = make_engine()
+        self._up = asyncio.Event()
+        self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._restart: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "broken" if self.broken else "up" if self._up.is_set() else "down"
+        return f"<Served {self.card.id} {state} processes={len(self.processes)}>"
+
+    @property
+    def users(self) -> int:
+        """Processes that run on it or are being admitted."""
+        return len(self.processes) + self._admitting
+
+    async def start(self, on_progress: Callable[[float], None]) -> None:
+        """Load the model. Raises LOAD_FAILED or MEMORY_ADMISSION."""
+        await self._bring_up(on_progress)
+        self._up.set()
+
+    async def _bring_up(self, on_progress: Callable[[float], None]) -> None:
+        engine = self.engine
+        ready = await engine.start(self.load, on_progress)
+        engine.on_step, engine.on_death = self._on_step, self._on_death
+        self.context, self.jail = ready.context, ready.jail
+
+    async def stop(self) -> None:
+        """End the engine; the processes are the caller's to end first."""
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.wait([self._restart])
+        self._up.clear()
+        await self.engine.stop()
+
+    async def admit(self, process: Process) -> None:
+        """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
+        self._admitting += 1
+        try:
+            process.tokens = await self._ask(_open_request(process))
+        finally:
+            self._admitting -= 1
+        process.prompt_tokens = len(process.tokens)
+        self.processes[process.pid] = process
+        self.scheduler.add(process.pid, process.priority)
+
+    async def append(self, process: Process, message: Message) -> None:
+        """Begin the process's next turn with this message. Raises what `Engine.open` raises."""
+        budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
+        tokens = await self._ask(port.Append(process.pid, message, budget))
+        process.tokens += tokens
+        process.prompt_tokens += len(tokens)
+
+    def set_runnable(self, process: Process, *, runnable: bool) -> None:
+        """Let the process run when its time comes, or hold it at the next step's edge."""
+        if process.pid not in self.processes:
+            return
+        self.scheduler.set_runnable(process.pid, runnable=runnable)
+        if not runnable:
+            self.engine.send(port.Hold(process.pid))
+        self.schedule()
+
+    def close(self, process: Process) -> None:
+        """The process has ended: free what it holds."""
+        if self.processes.pop(process.pid, None) is not None:
+            self.scheduler.remove(process.pid)
+            self.engine.send(port.Close(process.pid))
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Apply what the scheduler decides."""
+        if not self._up.is_set():
+            return
+        now = self._clock()
+        for change in self.scheduler.assign():
+            process = self.processes[change.pid]
+            if isinstance(change, Grant):
+                if process.state is State.READY:
+                    process.move(Event.GRANT, now)
+                self.engine.send(port.Grant(change.pid, change.slot))
+            else:
+                self.evictions += 1
+                self.engine.send(port.Revoke(change.pid))
+
+    async def _ask(self, request: port.Open | port.Append) -> list[int]:
+        """Ask the engine, and the next one should it die meanwhile."""
+        while True:
+            await self._up.wait()
+            if self.broken:
+                raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
+            try:
+                return await self.engine.open(request)
+            except KernelError as error:
+                if error.code != "ENGINE_FAILED":
+                    raise
+
+    def _on_step(self, step: port.Step) -> None:
+        self.threads = step.threads
+        for output in step.outputs:
+            process = self.processes.get(output.pid)
+            if process is not None:
+                self._host.deliver(process, output)
+        self.schedule()
+
+    def _on_death(self, reason: str) -> None:
+        now = self._clock()
+        self._up.clear()
+        self._deaths.append(now)
+        self.scheduler.reset()
+        for process in self.processes.values():
+            if process.state is State.RUNNING:
+                process.move(Event.REVOKE, now)
+        self.broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN
+        _log.warning("engine died", model=self.card.id, reason=reason, broken=self.broken)
+        self._host.emit("engine_died", model=self.card.id, reason=reason, broken=self.broken)
+        if self.broken:
+            self._up.set()  # whoever waits learns that it is broken
+            for process in list(self.processes.values()):
+                self._host.fail(process, "engine_failed")
+        else:
+            self._restart = asyncio.get_running_loop().create_task(self._start_again())
+
+    async def _start_again(self) -> None:
+        self.engine = self._make_engine()
+        try:
+            await self._bring_up(lambda _fraction: None)
+        except KernelError as error:
+            self._on_death(str(error))
+            return
+        live = list(self.processes.values())
+        try:
+            await asyncio.gather(*(self.engine.open(_open_request(p)) for p in live))
+        except KernelError as error:
+            _log.warning("processes not reopened", model=self.card.id, error=str(error))
+            return  # it died again, and `_on_death` knows
+        self.restarts += 1
+        for process in live:
+            if process.pid not in self.processes:
+                self.engine.send(port.Close(process.pid))
+            elif process.terminating:
+                self.engine.send(port.Finish(process.pid, process.budget))
+        self._up.set()
+        _log.info("engine restarted", model=self.card.id, processes=len(live))
+        self._host.emit("engine_restarted", model=self.card.id, processes=len(live))
+        self.schedule()
+
+
+def _open_request(process: Process) -> port.Open:
+    """Open the process from its plan, or from where it stands when it has tokens."""
+    plan = process.plan
+    return port.Open(
+        pid=process.pid,
+        sampling=plan.sampling,
+        budget=process.budget,
+        prompt=plan.prompt,
+        messages=plan.messages,
+        raw=plan.raw,
+        stop=plan.stop,
+        grammar=plan.grammar,
+        json_schema=plan.json_schema,
+        tokens=list(process.tokens) or None,
+        turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws),
+        turn_over=process.turn_over,
+    )

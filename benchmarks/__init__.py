@@ -1,0 +1,1 @@
+"""Measurements; each file opens with its claim."""
