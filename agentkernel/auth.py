@@ -53,9 +53,7 @@ def load_principals(config: Config) -> Principals:
     """The principals of the token file. Raises ConfigError where it, or the bind address, is unsafe."""
     if not config.auth.required:
         if not _loopback(config.server.host):
-            raise ConfigError(
-                f"server.host: {config.server.host} is not loopback; set auth.required to true"
-            )
+            raise ConfigError(f"server.host: {config.server.host} is not loopback; set auth.required to true")
         return Principals({}, required=False)
     path = config.token_file
     if path.resolve().is_relative_to(Path(config.workspace).resolve()):

@@ -95,9 +95,7 @@ class Catalog:
             return describe(id_, shown, size, {}, str(error))
 
 
-def describe(
-    id_: str, path: str, size: int, metadata: dict[str, Any], error: str = ""
-) -> ModelCard:
+def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: str = "") -> ModelCard:
     """A card from a file's metadata; what is missing or not of its type becomes 0 or empty."""
 
     def text(key: str) -> str:

@@ -1,7 +1,8 @@
 """Settings: one typed tree, and where each value came from.
 
 Rules
-1. Precedence: flag, environment (AGENTKERNEL_*), ./agentkernel.yaml or --config, user file, system file, default.
+1. Precedence: flag, environment (AGENTKERNEL_*), --config or ./agentkernel.yaml, user's file, system's
+   file, default.
 2. An unknown key or a value of the wrong type is an error that names its path and its origin.
 3. Nested keys are joined by two underscores in the environment: AGENTKERNEL_ENGINE__THREADS.
 """
@@ -37,7 +38,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A group of settings."""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     """Where and how clients are served; sizes in bytes, times in seconds."""
 
     host: str = "127.0.0.1"
@@ -53,14 +54,14 @@ class Server(Section):
     text_lists: Literal["text", "json"] = "text"
 
 
-class Auth(Section):
+class Auth(Section, frozen=True):
     """Who may connect; the token file defaults to `<state>/tokens`."""
 
     required: bool = False
     token_file: str = ""
 
 
-class Engine(Section):
+class Engine(Section, frozen=True):
     """How a model runs; 0 means chosen from the machine and the model."""
 
     threads: Auto = 0
@@ -70,13 +71,13 @@ class Engine(Section):
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
 
 
-class Scheduler(Section):
+class Scheduler(Section, frozen=True):
     """Who gets the batch."""
 
     max_step_ms: Count = 250
 
 
-class Generation(Section):
+class Generation(Section, frozen=True):
     """Defaults of SET_GEN; without a seed every process draws its own."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.7
@@ -91,7 +92,7 @@ class Generation(Section):
         check_seed(self.seed)
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """Bounds of the process table."""
 
     processes: Count = 10_000
@@ -99,14 +100,14 @@ class Limits(Section):
     term_grace_tokens: Count = 64
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """Everything that can be set."""
 
     models: str = msgspec.field(default_factory=lambda: f"{_xdg('XDG_DATA_HOME', '.local/share')}/models")
@@ -231,7 +232,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _explain(message: str, origins: Origins) -> str:
-    """msgspec says `… - at `$.engine.threads`` or names an unknown field; add the origin."""
+    """Read what msgspec says: `… - at `$.engine.threads`` or names an unknown field; add the origin."""
     text, _, path = message.partition(" - at `$")
     section = path.rstrip("`").lstrip(".")
     if "unknown field" in text:

@@ -175,7 +175,11 @@ class Dispatch:
     def term(self, session: Session, payload: bytes) -> Answer:
         pid = _pid(payload)
         process = self.kernel.term(session.principal, pid)
-        data = {"pid": pid, "status": "ended" if process.state.ended else "requested", "mode": "term"}
+        data = {
+            "pid": pid,
+            "status": "ended" if process.state.ended else "requested",
+            "mode": "term",
+        }
         return Answer(data, f"Termination requested for PID {pid}")
 
     def kill(self, session: Session, payload: bytes) -> Answer:

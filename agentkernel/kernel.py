@@ -211,9 +211,7 @@ class Kernel:
             served.scheduler.set_priority(pid, priority)
         return process
 
-    def set_quota(
-        self, owner: Owner, pid: int, tokens: int | None, syscalls: int | None
-    ) -> Process:
+    def set_quota(self, owner: Owner, pid: int, tokens: int | None, syscalls: int | None) -> Process:
         """Change the process's limits; one that is over its new limit ends with reason `quota`."""
         process = self._mine(owner, pid)
         process.quota_tokens = process.quota_tokens if tokens is None else tokens

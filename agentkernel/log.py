@@ -14,9 +14,7 @@ from agentkernel.config import Log
 def configure(settings: Log) -> None:
     """Set up structlog for this process; log lines go to standard error."""
     json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
-    shape: Any = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
-    )
+    shape: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -95,7 +95,7 @@ def _memory(served: Served) -> dict[str, Any]:
 
 
 def _scheduler(kernel: Kernel) -> dict[str, Any]:
-    count = Counter(process.priority for process in kernel.table)
+    count: Counter[str] = Counter(process.priority for process in kernel.table)
     classes = {f"priority_{name}": count[name] for name in reversed(PRIORITIES)}
     return {"scheduler_tracked": len(kernel.table), **classes}
 

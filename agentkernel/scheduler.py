@@ -125,16 +125,16 @@ class Scheduler:
                 changes.append(Grant(pid, task.slot))
         self._again.clear()
         while self._free or self._idle:
-            pid = self._next()
-            if pid is None:
+            first = self._next()
+            if first is None:
                 break
             if not self._free:
                 victim = next(iter(self._idle))
                 del self._idle[victim]
                 changes.append(self._release(victim))
-            task = self._tasks[pid]
+            task = self._tasks[first]
             task.slot, task.granted = self._free.pop(), True
-            changes.append(Grant(pid, task.slot))
+            changes.append(Grant(first, task.slot))
         return changes
 
     def check_integrity(self) -> None:
@@ -159,7 +159,8 @@ class Scheduler:
         while self._queue:
             rank, arrival, pid = heapq.heappop(self._queue)
             task = self._tasks.get(pid)
-            stale = task is None or (-task.rank, task.arrival) != (rank, arrival)
-            if task is not None and not stale and task.runnable and task.slot is None:
+            if task is None or (-task.rank, task.arrival) != (rank, arrival):
+                continue  # it ended, or stands elsewhere in the queue by now
+            if task.runnable and task.slot is None:
                 return pid
         return None

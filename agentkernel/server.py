@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<Connection {self.client} {self._parser!r} {self._outbox!r}>"
 
-    # asyncio's calls
+    # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
         self._kernel.counters["errors"] += 1
         self._outbox.reply(self._protocol.failure(request_id, error, envelope=envelope))
 
-    # Flow (outbox.Reader)
+    # What the outbox calls
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport."""
@@ -328,4 +328,3 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(state.encode(), address)
-

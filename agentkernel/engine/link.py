@@ -54,9 +54,7 @@ class EngineProcess(asyncio.Protocol):
         """The operating system's process id, for metering."""
         return self._process.pid if self._process else None
 
-    async def start(
-        self, load: port.Load, on_progress: Callable[[float], None]
-    ) -> port.Ready:
+    async def start(self, load: port.Load, on_progress: Callable[[float], None]) -> port.Ready:
         """Spawn the engine and load the model; see `port.Engine`."""
         loop = asyncio.get_running_loop()
         self._on_progress = on_progress

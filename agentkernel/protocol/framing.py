@@ -90,6 +90,14 @@ def strip_telnet(line: bytes) -> bytes:
     return bytes(out)
 
 
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.search(line) is None
+
+
 class RequestParser:
     """The server's half: bytes in, `Command` and `Rejected` out."""
 
@@ -188,11 +196,7 @@ class RequestParser:
         tokens = line.split(None, 3)
         if not tokens:
             return None
-        try:
-            if _CONTROL.search(line):
-                raise ValueError
-            line.decode()
-        except ValueError:
+        if not _is_text(line):
             return self._reject("the header holds bytes that are not text", tokens)
         if len(tokens) == 1 and tokens[0].upper() in _BARE:
             return Command(tokens[0].upper().decode(), "-")

@@ -49,12 +49,10 @@ class Worker:
 
     def _load(self, load: port.Load) -> bool:
         try:
-            layers = jail.enter(gpu=llama.lib.llama_supports_gpu_offload())
+            layers = jail.enter(gpu=llama.gpu_offload())
             llama.set_up()
             self._model = llama.Model(load.path, load.gpu_layers, self._progress)
-            self._context = llama.Context(
-                self._model, load.slots, load.context, load.batch, load.threads
-            )
+            self._context = llama.Context(self._model, load.slots, load.context, load.batch, load.threads)
         except llama.LlamaError as error:
             self._send(port.Refused(0, "LOAD_FAILED", str(error)))
             return False
@@ -96,8 +94,8 @@ class Worker:
             raise MemoryError(f"prompt of {len(tokens)} tokens, context of {limit}")
         if not tokens:
             raise llama.LlamaError("the prompt has no tokens")
-        grammar = prompt.grammar_text(request)
-        return batcher.reopen(self._model, request, tokens, grammar)
+        sampler = llama.Sampler(self._model, request.sampling, prompt.grammar_text(request))
+        return batcher.reopen(self._model, request, tokens, sampler)
 
     def _decode_forever(self) -> None:
         try:

@@ -9,16 +9,74 @@ Rules
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
+from typing import Protocol
 
 from agentkernel.engine import port
-from agentkernel.engine.worker.llama import Context, Model, Row, Sampler
 from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
 from agentkernel.engine.worker.text import TextStream, sentence_end
 
 
 class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
     """llama_decode said that its context is beyond use."""
+
+
+@dataclass(slots=True)
+class Row:
+    """Tokens of one slot for the next decode; logits are wanted for the last when `sample`."""
+
+    slot: int
+    tokens: Tokens[int]
+    start: int
+    sample: bool
+    index: int = -1  # of the row's last token in the batch, set by decode
+
+
+class Model(Protocol):
+    """A vocabulary."""
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes; nothing for control tokens."""
+
+    def ends(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+
+
+class Context(Protocol):
+    """KV slots of equal size; `context` is tokens a slot."""
+
+    context: int
+
+    def decode(self, rows: Tokens[Row]) -> int:
+        """Run the rows; sets their index. Returns llama_decode's code: 0 ok, 1 no room, < 0 failed."""
+
+    def drop(self, slot: int, start: int = 0) -> bool:
+        """Forget the slot's context from a position on; False where the model can't drop a part."""
+
+    def set_threads(self, threads: int) -> None:
+        """Threads for the next decode."""
+
+
+class Sampler(Protocol):
+    """Draws one process's tokens; `draws` random numbers were used so far."""
+
+    draws: int
+
+    def begin_turn(self) -> None:
+        """A new turn: what holds for one turn only starts again."""
+
+    def see(self, tokens: Tokens[int]) -> None:
+        """Count tokens that were not drawn here (a prompt) towards the repetition penalty."""
+
+    def restore(self, turn: Tokens[int], draws: int) -> None:
+        """Stand where the sampler stood after these tokens of the turn and so many draws."""
+
+    def draw(self, context: Context, index: int) -> int:
+        """The next token after a row's logits."""
+
+    def close(self) -> None:
+        """Free it."""
 
 
 @dataclass(slots=True)
@@ -88,10 +146,7 @@ class Batcher:
             return
         match command:
             case port.Grant(slot=slot):
-                if sequence.slot != slot:
-                    self._context.drop(slot)
-                    sequence.slot, sequence.filled = slot, 0
-                sequence.held = False
+                self._grant(sequence, slot)
             case port.Hold():
                 sequence.held = True
             case port.Revoke():
@@ -184,18 +239,20 @@ class Batcher:
             return text + sequence.text.flush(), "context_full"
         return text, ""
 
+    def _grant(self, sequence: Sequence, slot: int) -> None:
+        if sequence.slot != slot:
+            self._context.drop(slot)
+            sequence.slot, sequence.filled = slot, 0
+        sequence.held = False
+
     def _vacate(self, sequence: Sequence) -> None:
         if sequence.slot is not None:
             self._context.drop(sequence.slot)
         sequence.slot, sequence.filled, sequence.held = None, 0, True
 
 
-def reopen(model: Model, request: port.Open, tokens: list[int], grammar: str) -> Sequence:
-    """A sequence from its request; one that goes on stands exactly where its turn stood.
-
-    Raises LlamaError when the grammar does not parse.
-    """
-    sampler = Sampler(model, request.sampling, grammar)
+def reopen(model: Model, request: port.Open, tokens: list[int], sampler: Sampler) -> Sequence:
+    """A sequence from its request; one that goes on stands exactly where its turn stood."""
     text = TextStream(request.stop)
     sampler.see(tokens)
     turn = tokens[len(tokens) - request.turn.tokens :]

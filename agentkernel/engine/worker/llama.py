@@ -11,13 +11,13 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+from agentkernel.engine.worker.batcher import Row
 from agentkernel.process import Sampling
 
 PENALTY_WINDOW = 64  # tokens; llama.cpp's own default
@@ -31,10 +31,12 @@ class LlamaError(Exception):
 _last_words: deque[str] = deque(maxlen=8)
 
 
-@lib.llama_log_callback
 def _log(level: int, text: bytes, _user_data: Any) -> None:
     if level >= lib.GGML_LOG_LEVEL_WARN:
         _last_words.append(text.decode("utf-8", "replace").strip())
+
+
+_log_callback = lib.llama_log_callback(_log)  # kept: a collected callback is a crash
 
 
 def last_words() -> str:
@@ -44,11 +46,16 @@ def last_words() -> str:
 
 def set_up() -> None:
     """Start the library; raises LlamaError when its structs are not the ones this was written for."""
-    lib.llama_log_set(_log, ctypes.c_void_p(0))
+    lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
     lib.llama_backend_init()
     params = lib.llama_context_default_params()
     if (params.n_ctx, params.n_ubatch, params.kv_unified) != (512, 512, False):
         raise LlamaError("this is not the llama-cpp-python release that the engine was built for")
+
+
+def gpu_offload() -> bool:
+    """Whether this build of the library can use a GPU."""
+    return bool(lib.llama_supports_gpu_offload())
 
 
 class Model:
@@ -84,7 +91,7 @@ class Model:
         size = len(data) + 8
         for _ in range(2):
             out = (lib.llama_token * size)()
-            n = lib.llama_tokenize(self.vocab, data, len(data), out, size, bos, True)
+            n = lib.llama_tokenize(self.vocab, data, len(data), out, size, bos, 1)
             if n >= 0:
                 return list(out[:n])
             size = -n
@@ -149,17 +156,6 @@ class Model:
             return Jinja2ChatFormatter(raw.decode(), eos_token=eos, bos_token=self.bos_text)
         except Exception as error:  # a template is a program that came with the file
             raise LlamaError(f"the chat template does not parse: {error}") from error
-
-
-@dataclass(slots=True)
-class Row:
-    """Tokens of one slot for the next decode; logits are wanted for the last when `sample`."""
-
-    slot: int
-    tokens: Sequence[int]
-    start: int
-    sample: bool
-    index: int = -1  # of the row's last token in the batch, set by decode
 
 
 class Context:
@@ -276,7 +272,7 @@ class Sampler:
             self._apply(self._dist, one)
         self.draws = draws
 
-    def draw(self, context: Context, index: int) -> int:
+    def draw(self, context: Any, index: int) -> int:
         """The next token after a row's logits."""
         if not self._grammar:
             self.draws += self._random
@@ -318,6 +314,6 @@ class Sampler:
     @staticmethod
     def _apply(sampler: Any, candidates: Any) -> int:
         data = candidates.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
-        array = lib.llama_token_data_array(data, len(candidates), -1, False)
+        array = lib.llama_token_data_array(data, len(candidates), -1, 0)
         lib.llama_sampler_apply(sampler, ctypes.byref(array))
         return int(array.selected)

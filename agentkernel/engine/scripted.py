@@ -1,0 +1,168 @@
+"""An engine without a model: the real batching loop over made-up tokens, in this process.
+
+Kernel, scheduler and protocol are tested against it, and programs that embed the kernel may be. A
+prompt's tokens are its bytes; the answer is what the script says to it, a word a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from agentkernel.engine import port
+from agentkernel.engine.worker.batcher import Batcher, Row, reopen
+from agentkernel.errors import KernelError
+
+Script = Callable[[str], str]
+_END = 256  # the token that ends an answer; words come after it, bytes before
+
+
+def echo(text: str) -> str:
+    """The script that programs get by default."""
+    return f"You said: {text}"
+
+
+class _Words:
+    """A vocabulary that grows with what is said."""
+
+    def __init__(self) -> None:
+        self._words: list[bytes] = []
+        self._ids: dict[bytes, int] = {}
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < _END else self._words[token - _END - 1]
+
+    def ends(self, token: int) -> bool:
+        return token == _END
+
+    def tokens(self, text: str) -> list[int]:
+        """Ids of the text's words, each with the blank before it."""
+        ids = []
+        for i, word in enumerate(text.split(" ")):
+            piece = (f" {word}" if i else word).encode()
+            if piece not in self._ids:
+                self._words.append(piece)
+                self._ids[piece] = _END + len(self._words)
+            ids.append(self._ids[piece])
+        return ids
+
+
+class _Slots:
+    """A context that remembers nothing."""
+
+    def __init__(self, context: int) -> None:
+        self.context = context
+
+    def decode(self, rows: Sequence[Row]) -> int:  # noqa: ARG002
+        return 0
+
+    def drop(self, slot: int, start: int = 0) -> bool:  # noqa: ARG002
+        return True
+
+    def set_threads(self, threads: int) -> None:
+        pass
+
+
+class _Reply:
+    """A sampler that says its lines."""
+
+    def __init__(self, lines: list[int]) -> None:
+        self.lines, self.draws, self._next = lines, 0, 0
+
+    def begin_turn(self) -> None:
+        self._next = 0
+
+    def see(self, tokens: Sequence[int]) -> None:
+        pass
+
+    def restore(self, turn: Sequence[int], draws: int) -> None:
+        self._next, self.draws = len(turn), draws
+
+    def draw(self, context: object, index: int) -> int:  # noqa: ARG002
+        self.draws += 1
+        self._next += 1
+        return self.lines[self._next - 1] if self._next <= len(self.lines) else _END
+
+    def close(self) -> None:
+        pass
+
+
+class ScriptedEngine:
+    """`port.Engine` in this process; by itself (`auto`), or a `step()` at a time."""
+
+    def __init__(self, script: Script = echo, *, auto: bool = True) -> None:
+        self.on_step: Callable[[port.Step], None] = lambda _step: None
+        self.on_death: Callable[[str], None] = lambda _reason: None
+        self.sent: list[port.Command] = []
+        self._script, self._auto = script, auto
+        self._words = _Words()
+        self._replies: dict[int, _Reply] = {}
+        self._batcher: Batcher | None = None
+        self._scheduled = False
+
+    def __repr__(self) -> str:
+        state = "dead" if self._batcher is None else "busy" if self._batcher.busy else "idle"
+        return f"<ScriptedEngine {state}>"
+
+    async def start(self, load: port.Load, on_progress: Callable[[float], None]) -> port.Ready:
+        """Ready at once; see `port.Engine`."""
+        on_progress(1.0)
+        self._slots = _Slots(load.context)
+        self._batcher = Batcher(self._words, self._slots, load.max_step_ms, load.batch, load.threads)
+        return port.Ready(load.context, [])
+
+    async def open(self, request: port.Open | port.Append) -> list[int]:
+        """The bytes of the prompt; see `port.Engine`."""
+        if self._batcher is None:
+            raise KernelError("ENGINE_FAILED", "the engine is down")
+        if isinstance(request, port.Append):
+            return self._append(self._batcher, request)
+        text = request.messages[-1].content if request.messages else request.prompt or ""
+        tokens = request.tokens or list(text.encode())
+        if len(tokens) >= self._slots.context and not request.turn_over:
+            message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
+            raise KernelError("MEMORY_ADMISSION", message)
+        reply = self._replies[request.pid] = _Reply(self._words.tokens(self._script(text)))
+        self._batcher.add(reopen(self._words, request, tokens, reply))
+        return [] if request.tokens else tokens
+
+    def send(self, command: port.Command) -> None:
+        """Takes effect at once; see `port.Engine`."""
+        self.sent.append(command)
+        if self._batcher is not None:
+            self._batcher.apply(command)
+            self._go_on()
+
+    async def stop(self) -> None:
+        """Nothing is left to end; see `port.Engine`."""
+        self._batcher = None
+
+    def step(self) -> bool:
+        """Advance every granted process; False when there was none."""
+        if self._batcher is None or not self._batcher.busy:
+            return False
+        self.on_step(self._batcher.step())
+        return True
+
+    def die(self, reason: str = "signal 9") -> None:
+        """End as a crash would."""
+        self._batcher = None
+        self.on_death(reason)
+
+    def _append(self, batcher: Batcher, request: port.Append) -> list[int]:
+        tokens = list(request.message.content.encode())
+        self._replies[request.pid].lines = self._words.tokens(self._script(request.message.content))
+        if not batcher.append(request.pid, tokens, request.budget):
+            message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"
+            raise KernelError("MEMORY_ADMISSION", message)
+        return tokens
+
+    def _go_on(self) -> None:
+        if self._auto and not self._scheduled and self._batcher is not None and self._batcher.busy:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        self.step()
+        self._go_on()
