@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import signal
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -36,6 +39,9 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     async def main() -> None:
         kernel = Kernel(config, EngineProcess)
         server = Server(kernel, principals)
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the server takes them over
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
             if config.model:
                 await kernel.models.load(config.model)
@@ -46,7 +52,10 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
         finally:
             await kernel.models.stop()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        contextlib.suppress(asyncio.CancelledError),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(main())
 
 

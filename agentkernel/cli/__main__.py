@@ -1,0 +1,5 @@
+"""`python -m agentkernel.cli`."""
+
+from agentkernel.cli.app import main
+
+main()

@@ -1,0 +1,76 @@
+"""`agentkernel serve`: the kernel as a program.
+
+Rules
+1. Standard output gets one line, `ready HOST:PORT`, when clients are accepted and the model is loaded.
+2. Flags that are not given leave the setting to environment, files and defaults.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from agentkernel import config as configuration
+
+_EXTRA = ("uvloop", "structlog", "psutil", "llama_cpp")
+
+# Option, setting, help.
+_SETTINGS: tuple[tuple[str, str, str], ...] = (
+    ("--host", "server.host", "Address to listen on."),
+    ("--port", "server.port", "TCP port; 0 takes a free one."),
+    ("--models", "models", "Directory of GGUF files."),
+    ("--workspace", "workspace", "Directory of the processes' files."),
+    ("--state", "state", "Directory of tokens and logs."),
+    ("--model", "model", "Model to load, by id or path; '' for none."),
+    ("--text-lists", "server.text_lists", "LIST_MODELS without HELLO: text or json."),
+    ("--token-file", "auth.token_file", "File of tokens; made when missing."),
+    ("--log-format", "log.format", "auto, json or console."),
+    ("--log-level", "log.level", "debug, info, warning or error."),
+)
+
+
+def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option, key, help_ in reversed(_SETTINGS):
+        command = click.option(option, key.replace(".", "__"), help=help_)(command)
+    return command
+
+
+@click.command(short_help="Start the kernel.")
+@_setting_options
+@click.option("--auth/--no-auth", "auth__required", default=None, help="Whether clients need a token.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file.")
+@click.option("--hints/--no-hints", default=None, help="Print things to try; default: on a terminal.")
+def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
+    """Start the kernel and serve until SIGTERM, Ctrl-C or SHUTDOWN."""
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        needed = ", ".join(missing)
+        raise click.ClickException(f"{needed} missing; run: pip install 'agentkernel[server]'")
+    from agentkernel import daemon  # noqa: PLC0415 - only the server extra can
+
+    settings = {key.replace("__", "."): value for key, value in flags.items()}
+    config, origins = configuration.load(settings, file)
+    config = msgspec.structs.replace(config, model=daemon.default_model(config, origins))
+    show_hints = sys.stdout.isatty() if hints is None else hints
+
+    def announce(host: str, port: int) -> None:
+        click.echo(f"ready {f'[{host}]' if ':' in host else host}:{port}")
+        if show_hints:
+            click.echo(_hints(host, port))
+
+    daemon.serve(config, announce)
+
+
+def _hints(host: str, port: int) -> str:
+    at = "" if (host, port) == ("127.0.0.1", 6380) else f" --host {host} --port {port}"
+    return (
+        f"Try:  nc {host} {port}      then type:  EXEC me - Tell me a story\n"
+        f"      agentkernel run{at} 'Tell me a story'\n"
+        f"      agentkernel ps{at}"
+    )
