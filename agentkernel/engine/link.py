@@ -167,4 +167,4 @@ class EngineProcess(asyncio.Protocol):
                     future.set_exception(KernelError("ENGINE_FAILED", f"engine ended, {reason}"))
         self._waiting.clear()
         if not self._stopping:
-            self.on_death(reason)
+            self.on_death(f"{reason}: {words}" if words else reason)

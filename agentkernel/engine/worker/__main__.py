@@ -40,7 +40,13 @@ class Worker:
             return
         threading.Thread(target=self._decode_forever, name="decode", daemon=True).start()
         for frame in commands:
-            self._take(_decoder.decode(frame))
+            command = _decoder.decode(frame)
+            try:
+                self._take(command)
+            except Exception as error:  # noqa: BLE001 - one request's fault, and nobody else's
+                if not isinstance(command, port.Open):
+                    raise
+                self._send(port.Refused(command.pid, "INTERNAL", repr(error)))
 
     def _send(self, event: port.Event) -> None:
         data = encode(event)

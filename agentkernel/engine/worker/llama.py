@@ -28,11 +28,12 @@ class LlamaError(Exception):
     """The library refused; the text is its own last words where it had some."""
 
 
+_SPOKEN = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR of ggml.h
 _last_words: deque[str] = deque(maxlen=8)
 
 
 def _log(level: int, text: bytes, _user_data: Any) -> None:
-    if level >= lib.GGML_LOG_LEVEL_WARN:
+    if level in _SPOKEN:
         _last_words.append(text.decode("utf-8", "replace").strip())
 
 
@@ -230,8 +231,11 @@ class Sampler:
         chain = self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         stages = []
         if sampling.repeat_penalty != 1.0:
-            penalty = sampling.repeat_penalty
-            stages.append(lib.llama_sampler_init_penalties(PENALTY_WINDOW, penalty, 0.0, 0.0))
+            stages.append(
+                lib.llama_sampler_init_penalties(
+                    model.n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0
+                )
+            )
         if self._random:
             if sampling.top_k:
                 stages.append(lib.llama_sampler_init_top_k(sampling.top_k))

@@ -15,6 +15,8 @@ from statistics import median
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 16
+_FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
+_CLIFF = 1.7  # so much slower than before, something else has come to use the cores
 
 
 class Pacer:
@@ -60,40 +62,59 @@ def compose(pending: Sequence[int], batch: int, chunk: int, turn: int = 0) -> li
 
 
 class ThreadTuner:
-    """Chooses the number of threads of the next step."""
+    """Chooses the number of threads of the next step.
 
-    def __init__(self, cores: int, period: int = 64, sample: int = 5) -> None:
+    A trial runs a few steps with the other candidate and keeps the faster. Trials come ever more
+    rarely while they change nothing, and at once when steps get much slower than they were.
+    """
+
+    def __init__(self, cores: int, sample: int = 5) -> None:
         self.threads = cores
         self._other = max(1, cores - 1)
-        self._period, self._sample = period, sample
+        self._sample = sample
         self._recent: deque[float] = deque(maxlen=sample)
-        self._trial: list[float] = []
+        self._trial: list[float] | None = None
+        self._best = 0.0  # the fastest median at this batch size
         self._size = 0
-        self._steps = 0
+        self._steps, self._period = 0, _FIRST_TRIAL
 
     @property
     def next(self) -> int:
         """Threads for the next step: the chosen number, or the other one while it is on trial."""
-        return self._other if self._on_trial else self.threads
-
-    @property
-    def _on_trial(self) -> bool:
-        return self._other != self.threads and self._steps >= self._period
+        return self.threads if self._trial is None else self._other
 
     def observe(self, tokens: int, ms: float) -> None:
         """A step without prompt tokens, run with `next` threads, took so long."""
-        if tokens != self._size:  # another batch size: nothing to compare with
-            self._size, self._steps = tokens, 0
+        if not 0.75 <= tokens / max(1, self._size) <= 1.33:  # nothing to compare with
+            self._size, self._best = tokens, 0.0
             self._recent.clear()
-            self._trial.clear()
-        if not self._on_trial:
-            self._recent.append(ms)
-            self._steps += 1
+            self._trial = None
+        if self._trial is None:
+            self._observe_chosen(ms)
+        else:
+            self._observe_trial(self._trial, ms)
+
+    def _observe_chosen(self, ms: float) -> None:
+        self._recent.append(ms)
+        self._steps += 1
+        if self._other == self.threads or len(self._recent) < self._sample:
             return
-        self._trial.append(ms)
-        if len(self._trial) == self._sample:
-            if median(self._trial) < 0.97 * median(self._recent):
-                self.threads, self._other = self._other, self.threads
-            self._steps = 0
-            self._recent.clear()
-            self._trial.clear()
+        now = median(self._recent)
+        self._best = min(self._best or now, now)
+        if self._steps >= self._period or (now > _CLIFF * self._best and self._steps >= _FIRST_TRIAL):
+            self._trial = []
+
+    def _observe_trial(self, trial: list[float], ms: float) -> None:
+        trial.append(ms)
+        chosen = median(self._recent)
+        hopeless = len(trial) == 2 and min(trial) > _CLIFF * chosen
+        if len(trial) < self._sample and not hopeless:
+            return
+        if median(trial) < 0.97 * chosen:
+            self.threads, self._other = self._other, self.threads
+            self._period = _FIRST_TRIAL
+        else:
+            self._period = min(2 * self._period, _LAST_TRIAL)
+            self._best = chosen
+        self._steps, self._trial = 0, None
+        self._recent.clear()
