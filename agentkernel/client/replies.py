@@ -1,0 +1,282 @@
+"""What the kernel answers, typed. Keys that a newer kernel adds are ignored.
+
+Times are seconds, sizes bytes, lengths tokens. The wire's names are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Envelope(msgspec.Struct):
+    """A v1 success; `data` is of the request's reply type."""
+
+    data: msgspec.Raw
+
+
+class Negotiated(msgspec.Struct):
+    """HELLO."""
+
+    negotiated_version: str
+    enabled_capabilities: list[str]
+
+
+class Principal(msgspec.Struct):
+    """AUTH: who the token stands for."""
+
+    principal: str
+    admin: bool = False
+
+
+class Said(msgspec.Struct):
+    """PING, QUIT, SHUTDOWN."""
+
+    message: str
+
+
+class Help(msgspec.Struct):
+    """HELP."""
+
+    text: str
+
+
+class Generation(msgspec.Struct):
+    """SET_GEN, GET_GEN: the defaults of later processes."""
+
+    temperature: float
+    top_p: float
+    seed: int
+    max_tokens: int
+    top_k: int = 0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+
+
+class ModelState(msgspec.Struct):
+    """Which model is selected and which is loaded; empty for none."""
+
+    selected_model_id: str
+    loaded_model_id: str
+    loaded_family: str = ""
+    loaded_model_path: str = ""
+
+
+class ProcessCounts(msgspec.Struct):
+    """The live processes the client may see."""
+
+    active_processes: int
+    waiting_processes: int
+    active_pids: list[int]
+    waiting_pids: list[int]
+
+
+class EngineState(msgspec.Struct):
+    """The loaded model's engine; `jail` names the layers that hold."""
+
+    engine_slots: int
+    engine_context: int
+    engine_threads: int
+    engine_restarts: int
+    jail: list[str] = []
+
+
+class KernelStatus(msgspec.Struct):
+    """STATUS without a PID."""
+
+    uptime_secs: float
+    total_commands: int
+    total_errors: int
+    total_exec_started: int
+    total_signals: int
+    model: ModelState
+    processes: ProcessCounts
+    generation: Generation
+    memory: dict[str, Any] = {}
+    scheduler: dict[str, int] = {}
+    engine: EngineState | None = None
+
+
+class ProcessStatus(msgspec.Struct):
+    """STATUS of a process."""
+
+    pid: int
+    owner_id: int
+    state: str
+    tokens: int
+    max_tokens: int
+    priority: str
+    workload: str
+    quota_tokens: int
+    quota_syscalls: int
+    tokens_generated: int
+    syscalls_used: int
+    elapsed_secs: float
+    model: str = ""
+    wait: str = ""
+    reason: str = ""
+    prompt_tokens: int = 0
+    seed: int = 0
+    interactive: bool = False
+    on_disconnect: str = ""
+    queue_position: int | None = None
+    times: dict[str, float] = {}
+
+
+class ProcessRow(msgspec.Struct):
+    """One process of PS."""
+
+    pid: int
+    owner: str
+    state: str
+    wait: str
+    priority: str
+    model: str
+    prompt_tokens: int
+    tokens_generated: int
+    elapsed_secs: float
+
+
+class ProcessList(msgspec.Struct):
+    """PS."""
+
+    total_processes: int
+    processes: list[ProcessRow]
+
+
+class Model(msgspec.Struct):
+    """What a model file says of itself; `error` is why it can't be loaded."""
+
+    id: str
+    path: str
+    family: str
+    architecture: str
+    name: str = ""
+    quantization: str = ""
+    tokenizer: str = ""
+    context_train: int = 0
+    embedding: int = 0
+    vocabulary: int = 0
+    kv_bytes_per_token: int = 0
+    file_bytes: int = 0
+    chat_template: str = ""
+    error: str = ""
+    loaded: bool = False
+
+
+class ModelList(msgspec.Struct):
+    """LIST_MODELS; the rows have no chat template."""
+
+    selected_model_id: str
+    total_models: int
+    models: list[Model]
+
+
+class SelectedModel(msgspec.Struct):
+    """SELECT_MODEL."""
+
+    selected_model: str
+
+
+class LoadedModel(EngineState, kw_only=True):
+    """LOAD."""
+
+    family: str
+    loaded_model_id: str
+    path: str
+    architecture: str
+    backend: str
+
+
+class UnloadedModel(msgspec.Struct):
+    """UNLOAD."""
+
+    unloaded_model: str
+
+
+class Started(msgspec.Struct):
+    """EXEC."""
+
+    session_id: str
+    pid: int
+    workload: str
+    priority: str
+    context_window_size: int
+    model: str = ""
+    prompt_tokens: int = 0
+    seed: int = 0
+
+
+class Named(msgspec.Struct):
+    """STOP_OUTPUT, CONTINUE_OUTPUT."""
+
+    pid: int
+
+
+class ProcessState(msgspec.Struct):
+    """SEND_INPUT, SUSPEND, RESUME: the state afterwards."""
+
+    pid: int
+    state: str
+
+
+class Ended(msgspec.Struct):
+    """WAIT: how a process ended. `tokens` are those it generated."""
+
+    pid: int
+    state: str
+    reason: str
+    tokens: int = msgspec.field(name="tokens_generated")
+    elapsed_secs: float = 0.0
+
+
+class Signalled(msgspec.Struct):
+    """TERM, KILL."""
+
+    pid: int
+    status: str
+    mode: str
+
+
+class Prioritised(msgspec.Struct):
+    """SET_PRIORITY."""
+
+    pid: int
+    priority: str
+
+
+class Quota(msgspec.Struct):
+    """GET_QUOTA: limits, and what is used of them."""
+
+    pid: int
+    priority: str
+    workload: str
+    max_tokens: int
+    max_syscalls: int
+    tokens_generated: int
+    syscalls_used: int
+    elapsed_secs: float
+
+
+class Limits(msgspec.Struct):
+    """SET_QUOTA."""
+
+    pid: int
+    max_tokens: int
+    max_syscalls: int
+
+
+class Subscribed(msgspec.Struct):
+    """SUBSCRIBE: `all` events or one's `own`."""
+
+    scope: str
+
+
+class Event(msgspec.Struct):
+    """One event: its kind, the process it is about, and what else it says."""
+
+    seq: int
+    kind: str
+    pid: int | None
+    fields: dict[str, Any]

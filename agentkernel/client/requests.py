@@ -1,0 +1,221 @@
+"""What a client can ask: one function a verb, from its arguments to a typed request; pure.
+
+The functions are the methods of both clients (`client.kill(7)` sends `kill(7)`), named after their verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from agentkernel.client import replies
+
+T = TypeVar("T")
+Priority = Literal["low", "normal", "high", "critical"]
+CAPABILITIES = ("event_stream_v1", "tagged_frames_v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One command and the type of its reply's data; `slow` when others must not wait behind it."""
+
+    verb: str
+    reply: type[T]
+    payload: bytes = b""
+    slow: bool = False
+
+
+class ExecOptions(TypedDict, total=False):
+    """What EXEC takes beside the prompt; left out, the kernel's defaults hold."""
+
+    raw: bool
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    seed: int
+    stop: str | Sequence[str]
+    grammar: str
+    json_schema: Mapping[str, object]
+    capability: Literal["fast", "general", "code", "reasoning"]
+    priority: Priority
+    on_disconnect: Literal["kill", "detach", "suspend"]
+    interactive: bool
+    tools: Sequence[str]
+    allowed_tools: Sequence[str]
+    max_syscalls: int
+    limits: Mapping[str, int]
+
+
+def hello() -> Request[replies.Negotiated]:
+    """Ask for v1 with everything a client here uses."""
+    offer = {"supported_versions": ["v1"], "required_capabilities": CAPABILITIES}
+    return Request("HELLO", replies.Negotiated, msgspec.json.encode(offer))
+
+
+def auth(token: str) -> Request[replies.Principal]:
+    """Say who you are."""
+    return Request("AUTH", replies.Principal, token.encode())
+
+
+def help() -> Request[replies.Help]:  # noqa: A001 - the verb's name
+    """The kernel's own list of verbs."""
+    return Request("HELP", replies.Help)
+
+
+def quit() -> Request[replies.Said]:  # noqa: A001 - the verb's name
+    """Let the kernel close the connection; its streams end as `on_disconnect` says."""
+    return Request("QUIT", replies.Said)
+
+
+def ping() -> Request[replies.Said]:
+    """Whether the kernel answers."""
+    return Request("PING", replies.Said)
+
+
+def status() -> Request[replies.KernelStatus]:
+    """The kernel's state."""
+    return Request("STATUS", replies.KernelStatus)
+
+
+def process_status(pid: int) -> Request[replies.ProcessStatus]:
+    """A process's state, also when it has lately ended."""
+    return Request("STATUS", replies.ProcessStatus, _words(pid))
+
+
+def ps() -> Request[replies.ProcessList]:
+    """The live processes, oldest first."""
+    return Request("PS", replies.ProcessList)
+
+
+def shutdown() -> Request[replies.Said]:
+    """Drain and stop the kernel."""
+    return Request("SHUTDOWN", replies.Said)
+
+
+def list_models() -> Request[replies.ModelList]:
+    """The catalogue."""
+    return Request("LIST_MODELS", replies.ModelList)
+
+
+def select_model(id: str) -> Request[replies.SelectedModel]:  # noqa: A002 - the wire's name
+    """Choose what `load` takes by default."""
+    return Request("SELECT_MODEL", replies.SelectedModel, id.encode())
+
+
+def model_info(id: str = "") -> Request[replies.Model]:  # noqa: A002 - the wire's name
+    """What a model file says of itself; without an id the selected or loaded one's."""
+    return Request("MODEL_INFO", replies.Model, id.encode())
+
+
+def load(selector: str = "") -> Request[replies.LoadedModel]:
+    """Load a model by id or path, or the selected one."""
+    return Request("LOAD", replies.LoadedModel, selector.encode(), slow=True)
+
+
+def unload(id: str = "") -> Request[replies.UnloadedModel]:  # noqa: A002 - the wire's name
+    """Unload a model that nobody uses."""
+    return Request("UNLOAD", replies.UnloadedModel, id.encode())
+
+
+def set_gen(**settings: float) -> Request[replies.Generation]:
+    """Change the defaults of later processes, for every client."""
+    return Request("SET_GEN", replies.Generation, _pairs(settings))
+
+
+def get_gen() -> Request[replies.Generation]:
+    """The defaults of later processes."""
+    return Request("GET_GEN", replies.Generation)
+
+
+def exec(  # noqa: A001 - the verb's name
+    prompt: str | Sequence[Mapping[str, str]], **options: Unpack[ExecOptions]
+) -> Request[replies.Started]:
+    """Start a process on a prompt, or on messages of `role` and `content`."""
+    key = "prompt" if isinstance(prompt, str) else "messages"
+    return Request("EXEC", replies.Started, msgspec.json.encode({key: prompt, **options}))
+
+
+def send_input(pid: int, text: str) -> Request[replies.ProcessState]:
+    """The next turn of an interactive process."""
+    payload = msgspec.json.encode({"pid": pid, "prompt": text})
+    return Request("SEND_INPUT", replies.ProcessState, payload)
+
+
+def stop_output(pid: int) -> Request[replies.Named]:
+    """Hold a process and its output."""
+    return Request("STOP_OUTPUT", replies.Named, _words(pid))
+
+
+def continue_output(pid: int) -> Request[replies.Named]:
+    """Let a stopped process go on."""
+    return Request("CONTINUE_OUTPUT", replies.Named, _words(pid))
+
+
+def wait(pid: int, seconds: float | None = None) -> Request[replies.Ended]:
+    """How the process ended, once it has; TIMEOUT after so many seconds."""
+    limit = () if seconds is None else (f"{seconds:.6f}",)
+    return Request("WAIT", replies.Ended, _words(pid, *limit), slow=True)
+
+
+def term(pid: int) -> Request[replies.Signalled]:
+    """End a process at the end of its sentence."""
+    return Request("TERM", replies.Signalled, _words(pid))
+
+
+def kill(pid: int) -> Request[replies.Signalled]:
+    """End a process at its next step."""
+    return Request("KILL", replies.Signalled, _words(pid))
+
+
+def suspend(pid: int) -> Request[replies.ProcessState]:
+    """Take a process off the processor."""
+    return Request("SUSPEND", replies.ProcessState, _words(pid))
+
+
+def resume(pid: int) -> Request[replies.ProcessState]:
+    """Put a suspended process back; see `stream` for its output when nobody else reads it."""
+    return Request("RESUME", replies.ProcessState, _words(pid))
+
+
+def set_priority(pid: int, priority: Priority) -> Request[replies.Prioritised]:
+    """Change the class a process is scheduled in."""
+    return Request("SET_PRIORITY", replies.Prioritised, _words(pid, priority))
+
+
+def get_quota(pid: int) -> Request[replies.Quota]:
+    """A process's limits, and what is used of them."""
+    return Request("GET_QUOTA", replies.Quota, _words(pid))
+
+
+def set_quota(pid: int, **limits: int) -> Request[replies.Limits]:
+    """Change a process's `max_tokens` or `max_syscalls`."""
+    return Request("SET_QUOTA", replies.Limits, _words(pid) + b" " + _pairs(limits))
+
+
+def subscribe() -> Request[replies.Subscribed]:
+    """Have events sent on this connection."""
+    return Request("SUBSCRIBE", replies.Subscribed)
+
+
+def call(verb: str, payload: bytes | str | Mapping[str, Any] = b"") -> Request[dict[str, Any]]:
+    """Any verb, its data untyped; a mapping is sent as JSON."""
+    if not verb.isidentifier():
+        raise ValueError(f"{verb!r} is no verb")
+    if isinstance(payload, Mapping):
+        payload = msgspec.json.encode(payload)
+    data = payload.encode() if isinstance(payload, str) else payload
+    return Request(verb, dict[str, Any], data)
+
+
+def _words(*words: object) -> bytes:
+    return " ".join(str(word) for word in words).encode()
+
+
+def _pairs(settings: Mapping[str, float]) -> bytes:
+    return ",".join(f"{key}={value}" for key, value in settings.items()).encode()
