@@ -132,22 +132,17 @@ class RequestParser:
         return events
 
     def end(self) -> Rejected | None:
-        """The input is over: what was left unfinished, if anything was."""
-        if self.phase in (Phase.IDLE, Phase.DEAD) or (
-            self.phase is Phase.HEADER and not strip_telnet(bytes(self._buffer)).strip()
-        ):
-            self._die()
-            return None
-        named = self.phase in (Phase.BODY, Phase.HEREDOC)
-        rejected = self._pending or Rejected(
-            "BAD_HEADER",
-            f"input ended inside the {self.phase.value}",
-            self._agent if named else "-",
-        )
+        """The input is over: what was left unfinished and is not reported yet, if anything was."""
+        rejected = self._pending
+        header = self.phase is Phase.HEADER and strip_telnet(bytes(self._buffer)).strip() != b""
+        if header or self.phase in (Phase.BODY, Phase.HEREDOC):
+            message = f"input ended inside the {self.phase.value}"
+            rejected = Rejected("BAD_HEADER", message, "-" if header else self._agent)
         self._die()
         return rejected
 
     def _die(self) -> None:
+        self._pending = None
         self._buffer.clear()
         self.phase = Phase.DEAD
 
@@ -220,7 +215,7 @@ class RequestParser:
             return self._reject("LENGTH is a decimal number, `-` or `<<TAG`", tokens)
         self._length = int(length)
         if self._length > self._limits.body:
-            return self._too_large()
+            return self._too_large(self._agent)
         self.phase = Phase.BODY
         return None
 
@@ -232,12 +227,12 @@ class RequestParser:
             return rejected
         self._length = int(tokens[2])
         if self._length > self._limits.body:
-            return self._too_large()
+            return self._too_large(agent)
         self._pending, self._remaining = rejected, self._length
         self.phase = Phase.DRAIN
         return None
 
-    def _too_large(self) -> Rejected:
+    def _too_large(self, agent: str) -> Rejected:
         """Refuse at once, then skip the body, if it is short enough to be skipped."""
         fatal = self._length > self._limits.drain
         self._pending, self._remaining = None, self._length
@@ -245,7 +240,7 @@ class RequestParser:
         if fatal:
             self._die()
         message = f"body of {self._length} bytes over the limit of {self._limits.body}"
-        return Rejected("BODY_TOO_LARGE", message, self._agent, fatal)
+        return Rejected("BODY_TOO_LARGE", message, agent, fatal)
 
     def _take_body(self) -> Command | None:
         if len(self._buffer) < self._length:
@@ -321,7 +316,7 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._header: list[str] | None = None
+        self._header: list[bytes] | None = None
         self._length = 0
 
     def receive(self, data: bytes) -> list[Reply | Frame]:
@@ -347,14 +342,17 @@ class ReplyParser:
         payload = bytes(self._buffer[: self._length])
         del self._buffer[: self._length]
         self._header = None
-        if header[0] != "DATA":
-            return Reply(header[0] == "+OK", header[1], payload)
-        pid, offset = (int(header[3]), int(header[4])) if len(header) > 4 else (None, None)
-        return Frame(header[1], payload, pid, offset)
+        name = header[1].decode("utf-8", "replace")
+        if header[0] != b"DATA":
+            return Reply(header[0] == b"+OK", name, payload)
+        tag = header[3:5]
+        tagged = len(tag) == 2 and all(_LENGTH.fullmatch(number) for number in tag)
+        return Frame(name, payload, *(map(int, tag) if tagged else ()))
 
     def _start(self, line: bytes) -> None:
-        fields = line.decode("utf-8", "replace").split()
-        if len(fields) < 3 or fields[0] not in ("+OK", "-ERR", "DATA") or not fields[2].isdecimal():
+        fields = line.split()
+        known = len(fields) > 2 and fields[0] in (b"+OK", b"-ERR", b"DATA")
+        if not known or not _LENGTH.fullmatch(fields[2]) or len(line) > HEADER_BYTES:
             raise ReplyError(f"not a reply: {line[:80]!r}")
         self._header, self._length = fields, int(fields[2])
 
