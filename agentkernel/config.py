@@ -129,6 +129,11 @@ class Config(Section, frozen=True):
         """Where the tokens are."""
         return Path(self.auth.token_file or Path(self.state) / "tokens")
 
+    @property
+    def log_file(self) -> Path:
+        """Where the kernel keeps its log."""
+        return Path(self.state) / "kernel.log"
+
 
 class ConfigError(Exception):
     """A setting that can't be used; the text names its path and origin."""

@@ -31,9 +31,9 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     for unsafe settings, OSError for an address that can't be had, KernelError for a model that can't
     be loaded.
     """
-    log.configure(config.log)
     for path in (config.models, config.workspace, config.state):
         Path(path).mkdir(parents=True, exist_ok=True, mode=0o700)
+    log.configure(config.log, config.log_file)
     principals = load_principals(config)
 
     async def main() -> None:

@@ -65,7 +65,7 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     settings = _generation(kernel)
     main = " ".join(f"{k}:{_word(settings[k])}" for k in _GENERATION_KEYS)
     memory, scheduler, engine = _memory(served), _scheduler(kernel), _engine(served)
-    data |= {"memory": memory, "scheduler": scheduler, "engine": engine}
+    data |= {"memory": memory, "scheduler": scheduler, "engine": engine | {"jail": served.jail}}
     groups = _line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
     extra = _line(engine | {"engine_jail": ",".join(served.jail)})
     return Answer(data, f"{text} generation={main} {groups} {extra}")
