@@ -1,0 +1,1 @@
+"""How the built-in models are made: corpus, tokenizer, training, export, evaluation."""

@@ -1,0 +1,1 @@
+"""The corpus: conversations written by grammars from a seed, one file for each kind of conversation."""

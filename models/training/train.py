@@ -1,0 +1,230 @@
+"""Training: from a recipe to a checkpoint, resumable after every interruption.
+
+1. The batch of step i depends on (seed, i) alone, so a resumed run sees the data that an unbroken one would.
+2. Matrices inside the layers are updated by Muon, all other weights by AdamW; both rates rise, stay, and fall
+   to 0.
+3. A checkpoint is written beside the old one and then moved over it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from models.training import tokenizer
+from models.training.corpus.mix import conversation
+from models.training.corpus.turns import Conversation
+from models.training.dataset import LONG, SHORT, Array, Rows, Vocabulary, build
+from models.training.network import Decoder
+from models.training.recipe import TOKENIZER_SAMPLES, VALIDATION_SAMPLES, VALIDATION_SEED, Recipe
+from models.training.shape import Family
+
+SAVE_EVERY = 100
+MEASURE_EVERY = 100
+WARM_UP_STEPS = 66
+COOL_DOWN = 0.7
+SLOW = 2.5  # times the fastest step: another program keeps a core busy (long batches take 1.5 times as long)
+ALONE_STEPS = 20
+
+
+def vocabulary_of(recipe: Recipe) -> Vocabulary:
+    """The recipe's tokenizer, trained when its file is missing."""
+    recipe.folder.mkdir(parents=True, exist_ok=True)
+    llama = recipe.shape.family is Family.LLAMA
+    path = recipe.folder / ("tokenizer.model" if llama else "tokenizer.json")
+    if path.exists():
+        return tokenizer.Pieces(path) if llama else tokenizer.Bytes(path)
+    texts = (turn.text for i in range(TOKENIZER_SAMPLES) for turn in conversation(recipe.seed, i))
+    if llama:
+        return tokenizer.train_pieces(texts, path, recipe.shape.vocabulary, with_blank=600)
+    return tokenizer.train_bytes(texts, path, recipe.shape.vocabulary)
+
+
+def _conversations(seed: int, count: int, label: str) -> Iterator[Conversation]:
+    """Samples 0 to count - 1 of a seed, with a progress bar."""
+    for index in tqdm(range(count), desc=label, mininterval=2):
+        yield conversation(seed, index)
+
+
+def rows_of(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Rows]:
+    """Packed rows by name (train_short, train_long, check_short, check_long), written only once."""
+    path = recipe.folder / "rows.npz"
+    fields = ("tokens", "positions", "documents", "counted")
+    if not path.exists():
+        sets = {"train": (recipe.seed, recipe.samples), "check": (VALIDATION_SEED, VALIDATION_SAMPLES)}
+        arrays: dict[str, Array] = {}
+        for name, (seed, count) in sets.items():
+            built = build(vocabulary, recipe.chat, _conversations(seed, count, f"corpus {name}"))
+            for length, rows in zip(("short", "long"), built, strict=True):
+                arrays |= {f"{name}_{length}.{field}": getattr(rows, field) for field in fields}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+    with np.load(path) as stored:
+        names = sorted({key.split(".")[0] for key in stored})
+        return {name: Rows(*(stored[f"{name}.{field}"] for field in fields)) for name in names}
+
+
+def batch(recipe: Recipe, rows: dict[str, Rows], step: int) -> Rows:
+    """The rows of one step: every row of an epoch once, in an order that only the seed decides."""
+    long = step % recipe.long_every == recipe.long_every - 1
+    source, length = (rows["train_long"], LONG) if long else (rows["train_short"], SHORT)
+    turn = step // recipe.long_every if long else step - step // recipe.long_every
+    size = recipe.batch_tokens // length
+    per_epoch = len(source) // size
+    epoch, place = divmod(turn, per_epoch)
+    order = np.random.default_rng((recipe.seed, int(long), epoch)).permutation(len(source))
+    return source.take(order[place * size : (place + 1) * size])
+
+
+def loss_of(model: Decoder, rows: Rows) -> Tensor:
+    """Mean cross entropy, in nats a counted token."""
+    tokens, positions, documents, counted = (
+        torch.from_numpy(field.astype(np.int64))
+        for field in (rows.tokens, rows.positions, rows.documents, rows.counted)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model(tokens[:, :-1], positions[:, :-1], documents[:, :-1])
+        chosen = counted[:, 1:].bool()
+        logits = model.logits(hidden[chosen])
+    return functional.cross_entropy(logits.float(), tokens[:, 1:][chosen])
+
+
+def optimizers(model: Decoder, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for everything else."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        (matrices if weight.dim() == 2 and name != "embedding.weight" else others).append(weight)
+    muon = torch.optim.Muon(
+        matrices, lr=recipe.matrix_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+    )
+    return muon, torch.optim.AdamW(others, lr=recipe.vector_rate, betas=(0.9, 0.98), weight_decay=0.0)
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Share of the peak rate at a step: a short rise, a plateau, a linear fall to 0."""
+    fall = max(1, int(COOL_DOWN * steps))
+    return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / fall)
+
+
+def _measure(model: Decoder, rows: dict[str, Rows]) -> float:
+    """Loss on conversations of another seed."""
+    with torch.no_grad():
+        return float(loss_of(model, rows["check_short"].take(np.arange(min(96, len(rows["check_short"]))))))
+
+
+def _load(
+    path: Path, model: Decoder, both: tuple[torch.optim.Optimizer, ...]
+) -> tuple[int, list[dict[str, float]]]:
+    """Take up a checkpoint, if there is one: the next step, and the curve so far."""
+    if not path.exists():
+        return 0, []
+    stored: dict[str, Any] = torch.load(path, weights_only=True)
+    model.load_state_dict(stored["model"])
+    for optimizer, state in zip(both, stored["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    return int(stored["step"]), list(stored["curve"])
+
+
+def _save(
+    path: Path,
+    step: int,
+    model: Decoder,
+    both: tuple[torch.optim.Optimizer, ...],
+    curve: list[dict[str, float]],
+) -> None:
+    """Write a checkpoint and move it into place."""
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizers": [o.state_dict() for o in both],
+            "curve": curve,
+        },
+        part,
+    )
+    part.replace(path)
+
+
+class Pace:
+    """Chooses the number of threads: all that were granted, but one while another program keeps a core busy.
+
+    On a shared core each step waits for the slowest thread, so that two threads can be many times slower than
+    one.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.best = float("inf")  # seconds of the fastest step with all threads
+        self.alone = 0  # steps still to be made with one thread
+        torch.set_num_threads(threads)
+
+    def after(self, seconds: float) -> None:
+        """Take note of a step's duration and set the threads of the next one."""
+        if self.alone:
+            self.alone -= 1
+            if not self.alone:
+                torch.set_num_threads(self.threads)
+            return
+        self.best = min(self.best, seconds)
+        if seconds > SLOW * self.best:
+            self.alone = ALONE_STEPS
+            torch.set_num_threads(1)
+
+
+def train(recipe: Recipe, threads: int = 2) -> Path:
+    """Train to the recipe's last step, from the last checkpoint if there is one; returns the new one."""
+    pace = Pace(threads)
+    torch.manual_seed(recipe.seed)
+    vocabulary = vocabulary_of(recipe)
+    rows = rows_of(recipe, vocabulary)
+    model = Decoder(replace(recipe.shape, vocabulary=vocabulary.size()))
+    both = optimizers(model, recipe)
+    path = recipe.folder / "checkpoint.pt"
+    step, curve = _load(path, model, both)
+    bar = tqdm(total=recipe.steps, initial=step, desc=recipe.name, mininterval=5)
+    started = time.monotonic()
+    while step < recipe.steps:
+        begun = time.monotonic()
+        loss = _step(model, recipe, both, rows, step)
+        pace.after(time.monotonic() - begun)
+        step += 1
+        bar.update()
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        if step % MEASURE_EVERY == 0 or step == recipe.steps:
+            seconds = time.monotonic() - started
+            curve.append(
+                {"step": step, "train": loss, "check": _measure(model, rows), "seconds": round(seconds, 1)}
+            )
+            started = time.monotonic()
+        if step % SAVE_EVERY == 0 or step == recipe.steps:
+            _save(path, step, model, both, curve)
+    bar.close()
+    (recipe.folder / "curve.json").write_text(json.dumps(curve, indent=1))
+    return path
+
+
+def _step(
+    model: Decoder, recipe: Recipe, both: tuple[torch.optim.Optimizer, ...], rows: dict[str, Rows], step: int
+) -> float:
+    """One update; returns the loss before it."""
+    rates = (recipe.matrix_rate, recipe.vector_rate)
+    for optimizer, rate in zip(both, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate * rate_factor(step, recipe.steps)
+    loss = loss_of(model, batch(recipe, rows, step))
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in both:
+        optimizer.step()
+        optimizer.zero_grad()
+    return float(loss.detach())
