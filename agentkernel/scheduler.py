@@ -86,12 +86,12 @@ class Scheduler:
     def set_runnable(self, pid: int, *, runnable: bool) -> None:
         """Say whether the process could use a slot now."""
         task = self._tasks[pid]
-        task.runnable = runnable
+        before, task.runnable = task.runnable, runnable
         if task.slot is not None:
             (self._again if runnable else self._idle)[pid] = None
             (self._idle if runnable else self._again).pop(pid, None)
             task.granted = task.granted and runnable
-        elif runnable:
+        elif runnable and not before:
             task.arrival = next(self._arrivals)
             self._enqueue(pid, task)
 
