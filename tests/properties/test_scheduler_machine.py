@@ -1,0 +1,135 @@
+"""The scheduler under any order of calls, beside a model of who may run and who holds what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from agentkernel.process import PRIORITIES
+from agentkernel.scheduler import Grant, Revoke, Scheduler
+
+priorities = st.sampled_from(PRIORITIES)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What the model knows of one process; `running` when the last change let it run."""
+
+    priority: str
+    arrival: int
+    runnable: bool = True
+    slot: int | None = None
+    running: bool = False
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return -PRIORITIES.index(self.priority), self.arrival
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    @initialize(slots=st.integers(1, 4))
+    def begin(self, slots: int) -> None:
+        self.scheduler = Scheduler(slots)
+        self.model: dict[int, Wanted] = {}
+        self.idle: list[int] = []  # holders that can't run, longest first
+        self.clock = 0
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    @rule(priority=priorities)
+    def add(self, priority: str) -> None:
+        pid = self.tick()
+        self.model[pid] = Wanted(priority, pid)
+        self.scheduler.add(pid, priority)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        pid = data.draw(st.sampled_from(sorted(self.model)))
+        del self.model[pid]
+        self.idle = [each for each in self.idle if each != pid]
+        self.scheduler.remove(pid)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), runnable=st.booleans())
+    def set_runnable(self, data: st.DataObject, runnable: bool) -> None:
+        pid = data.draw(st.sampled_from(sorted(self.model)))
+        task = self.model[pid]
+        if runnable and not task.runnable and task.slot is None:
+            task.arrival = self.tick()
+        task.runnable = runnable
+        task.running = task.running and runnable
+        if runnable:
+            self.idle = [each for each in self.idle if each != pid]
+        elif task.slot is not None and pid not in self.idle:
+            self.idle.append(pid)
+        self.scheduler.set_runnable(pid, runnable=runnable)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), priority=priorities)
+    def set_priority(self, data: st.DataObject, priority: str) -> None:
+        pid = data.draw(st.sampled_from(sorted(self.model)))
+        self.model[pid].priority = priority
+        self.scheduler.set_priority(pid, priority)
+
+    @rule()
+    def reset(self) -> None:
+        for task in self.model.values():
+            task.slot, task.running = None, False
+        self.idle.clear()
+        self.scheduler.reset()
+
+    @rule()
+    def assign(self) -> None:
+        queue = [pid for pid, task in self.waiting() if task.slot is None]
+        for change in self.scheduler.assign():
+            task = self.model[change.pid]
+            assert 0 <= change.slot < self.scheduler.slots
+            if isinstance(change, Revoke):
+                assert not task.runnable
+                assert task.slot == change.slot
+                assert change.pid == self.idle.pop(0)
+                task.slot = None
+                continue
+            assert isinstance(change, Grant)
+            assert task.runnable
+            assert not task.running
+            if task.slot is None:
+                assert change.pid == queue.pop(0)
+                assert change.slot not in [other.slot for other in self.model.values()]
+            task.slot, task.running = change.slot, True
+        self.nobody_waits_beside_a_slot_that_could_be_had()
+        assert self.scheduler.assign() == []
+
+    def waiting(self) -> list[tuple[int, Wanted]]:
+        """Runnable processes that don't run, in the order they are to be served."""
+        pairs = [(pid, task) for pid, task in self.model.items() if task.runnable and not task.running]
+        return sorted(pairs, key=lambda pair: pair[1].order)
+
+    def nobody_waits_beside_a_slot_that_could_be_had(self) -> None:
+        holders = [task for task in self.model.values() if task.slot is not None]
+        if self.waiting():
+            assert len(holders) == self.scheduler.slots
+            assert all(task.running for task in holders)
+
+    @invariant()
+    def slots_are_conserved_and_known(self) -> None:
+        self.scheduler.check_integrity()
+        assert {pid: self.scheduler.slot(pid) for pid in self.model} == {
+            pid: task.slot for pid, task in self.model.items()
+        }
+
+    @invariant()
+    def positions_count_who_goes_before(self) -> None:
+        queue = [pid for pid, task in self.waiting() if task.slot is None]
+        for pid in self.model:
+            assert self.scheduler.position(pid) == (queue.index(pid) + 1 if pid in queue else 0)
+
+
+SchedulerMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60)
+TestScheduler = SchedulerMachine.TestCase

@@ -1,0 +1,142 @@
+"""Who gets which slot; the state machine in properties/ covers every order of calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentkernel.scheduler import Grant, Revoke, Scheduler
+
+
+def scheduler(slots: int, *pids: int) -> Scheduler:
+    made = Scheduler(slots)
+    for pid in pids:
+        made.add(pid, "normal")
+    return made
+
+
+def granted(made: Scheduler) -> list[int]:
+    changes = made.assign()
+    assert all(isinstance(change, Grant) for change in changes)
+    return [change.pid for change in changes]
+
+
+def test_slots_go_out_in_order_of_arrival() -> None:
+    made = scheduler(2, 7, 8, 9)
+    assert made.assign() == [Grant(7, 0), Grant(8, 1)]
+    assert made.assign() == []
+    assert [made.slot(pid) for pid in (7, 8, 9)] == [0, 1, None]
+
+
+def test_priority_goes_before_arrival() -> None:
+    made = Scheduler(4)
+    for pid, priority in enumerate(("low", "normal", "critical", "high", "critical"), 1):
+        made.add(pid, priority)
+    assert granted(made) == [3, 5, 4, 2]
+
+
+def test_a_running_holder_is_not_displaced_by_a_higher_priority() -> None:
+    made = scheduler(1, 1)
+    granted(made)
+    made.add(2, "critical")
+    assert made.assign() == []
+
+
+def test_a_change_of_priority_moves_a_waiting_process() -> None:
+    made = scheduler(1, 1, 2, 3)
+    granted(made)
+    made.set_priority(3, "high")
+    assert [made.position(pid) for pid in (1, 2, 3)] == [0, 2, 1]
+    made.set_priority(3, "normal")
+    assert [made.position(pid) for pid in (1, 2, 3)] == [0, 1, 2]
+    made.remove(1)
+    assert made.assign() == [Grant(2, 0)]
+
+
+def test_a_holder_that_cannot_run_keeps_its_slot_until_it_is_needed() -> None:
+    made = scheduler(1, 1)
+    granted(made)
+    made.set_runnable(1, runnable=False)
+    assert made.assign() == []
+    assert made.slot(1) == 0
+    made.add(2, "low")
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+    assert made.slot(1) is None
+
+
+def test_the_holder_idle_longest_gives_way_first() -> None:
+    made = scheduler(3, 1, 2, 3)
+    granted(made)
+    for pid in (2, 3, 1, 2):
+        made.set_runnable(pid, runnable=False)
+    made.add(4, "normal")
+    made.add(5, "normal")
+    assert made.assign() == [Revoke(2, 1), Grant(4, 1), Revoke(3, 2), Grant(5, 2)]
+
+
+def test_a_holder_that_can_run_again_is_granted_the_slot_it_holds() -> None:
+    made = scheduler(2, 1, 2)
+    granted(made)
+    made.set_runnable(1, runnable=False)
+    made.set_runnable(1, runnable=True)
+    made.add(3, "critical")
+    assert made.assign() == [Grant(1, 0)]
+    assert made.assign() == []
+
+
+def test_a_process_that_lost_its_slot_queues_anew_when_it_can_run() -> None:
+    made = scheduler(1, 1)
+    granted(made)
+    made.set_runnable(1, runnable=False)
+    made.add(2, "normal")
+    made.assign()
+    made.add(3, "normal")
+    made.set_runnable(1, runnable=True)
+    assert (made.position(3), made.position(1)) == (1, 2)
+
+
+def test_saying_twice_that_it_can_run_does_not_cost_the_place() -> None:
+    made = scheduler(1, 1, 2, 3)
+    granted(made)
+    made.set_runnable(2, runnable=True)
+    assert (made.position(2), made.position(3)) == (1, 2)
+    made.remove(1)
+    assert granted(made) == [2]
+
+
+def test_a_process_that_cannot_run_has_no_place_and_gets_no_slot() -> None:
+    made = scheduler(1, 1)
+    made.set_runnable(1, runnable=False)
+    assert made.position(1) == 0
+    assert made.assign() == []
+
+
+def test_a_removed_process_frees_its_slot() -> None:
+    made = scheduler(1, 1, 2)
+    granted(made)
+    made.remove(1)
+    made.remove(1)
+    assert made.assign() == [Grant(2, 0)]
+
+
+def test_after_a_reset_everybody_who_can_run_is_granted_again_in_the_old_order() -> None:
+    made = scheduler(2, 1, 2, 3)
+    granted(made)
+    made.set_runnable(1, runnable=False)
+    made.reset()
+    assert [made.slot(pid) for pid in (1, 2, 3)] == [None, None, None]
+    assert made.assign() == [Grant(2, 0), Grant(3, 1)]
+
+
+def test_a_leaked_slot_is_noticed() -> None:
+    made = scheduler(2, 1)
+    granted(made)
+    made.check_integrity()
+    made._free.append(0)
+    with pytest.raises(ValueError, match="slots leaked"):
+        made.check_integrity()
+
+
+def test_its_repr_shows_its_load() -> None:
+    made = scheduler(2, 1, 2, 3)
+    granted(made)
+    assert repr(made) == "<Scheduler slots=2 free=0 tasks=3>"
