@@ -231,7 +231,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}
-_CAPABILITY = re.compile(r"\s*capability=(\w+);", re.IGNORECASE)
+_CAPABILITY = re.compile(r"\s*capability=(\w+);\s*", re.IGNORECASE)
 
 
 def _text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:

@@ -123,7 +123,7 @@ class ScriptedEngine:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
             raise KernelError("MEMORY_ADMISSION", message)
         reply = self._replies[request.pid] = _Reply(self._words.tokens(self._script(text)))
-        self._batcher.add(reopen(self._words, request, tokens, reply))
+        self._batcher.add(reopen(self._words, request, list(tokens), reply))
         return [] if request.tokens else tokens
 
     def send(self, command: port.Command) -> None:

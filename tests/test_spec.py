@@ -1,0 +1,50 @@
+"""protocol_spec.md says what the program does: its tables are the program's, its sessions run."""
+
+import re
+
+import pytest
+
+from benchmarks import shapes
+from tests import spec
+from tests.harness import Exchange, parse_session, play, run, scripted_server
+
+TEXT = spec.SPEC.read_text()
+SESSIONS = re.findall(r"```session\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """A models directory with one model, `demo`."""
+    folder = tmp_path_factory.mktemp("demo")
+    shapes.write(folder / "demo.gguf", shapes.SHAPES["llama-1m"])
+    return folder
+
+
+def test_every_table_is_the_programs_own():
+    assert {name for name, _ in spec.tables(TEXT)} == spec.TABLES.keys()
+    assert spec.rewritten(TEXT) == TEXT
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 7, 1], ids=["whole", "sevens", "bytes"])
+@pytest.mark.parametrize("session", SESSIONS, ids=range(len(SESSIONS)))
+def test_session_runs_as_written(session, chunk, demo):
+    async def main():
+        async with scripted_server(demo) as bench:
+            await play(bench.port, parse_session(session), chunk)
+
+    run(main())
+
+
+def test_a_session_that_differs_is_noticed(demo):
+    """The runner itself can fail."""
+
+    async def main():
+        async with scripted_server(demo) as bench:
+            with pytest.raises(AssertionError, match="expected 'PANG'"):
+                await play(bench.port, [Exchange(["PING me 0"], ["+OK PING 4", "PANG"])])
+
+    run(main())
+
+
+def test_every_error_code_is_explained():
+    assert re.findall(r"^\| ([A-Z_]+) \| (?:client|resource|kernel)", TEXT, re.MULTILINE) == list(spec.ERRORS)
