@@ -10,13 +10,12 @@ Rules
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import re
 import secrets
 from pathlib import Path
 
-from agentkernel.config import Config, ConfigError
+from agentkernel.config import Config, ConfigError, is_loopback
 from agentkernel.errors import KernelError
 from agentkernel.process import Owner
 
@@ -52,7 +51,7 @@ class Principals:
 def load_principals(config: Config) -> Principals:
     """The principals of the token file. Raises ConfigError where it, or the bind address, is unsafe."""
     if not config.auth.required:
-        if not _loopback(config.server.host):
+        if not is_loopback(config.server.host):
             raise ConfigError(f"server.host: {config.server.host} is not loopback; set auth.required to true")
         return Principals({}, required=False)
     path = config.token_file
@@ -67,12 +66,18 @@ def load_principals(config: Config) -> Principals:
 
 def _parse(path: Path) -> dict[str, Owner]:
     tokens: dict[str, Owner] = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"auth.token_file: {path} is not UTF-8") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise ConfigError(f"auth.token_file: {path}:{number}: not NAME TOKEN [admin]")
+        if match["token"] in tokens:
+            raise ConfigError(f"auth.token_file: {path}:{number}: the token is there twice")
         tokens[match["token"]] = Owner(len(tokens) + 1, match["name"], bool(match["admin"]))
     if not tokens:
         raise ConfigError(f"auth.token_file: {path} holds no token")
@@ -84,10 +89,3 @@ def _create(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"admin {secrets.token_hex(32)} admin\n")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

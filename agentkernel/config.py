@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
+
+SYSTEM_FILE = Path("/etc/agentkernel/config.yaml")
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -160,7 +163,7 @@ def load(
         _merge(tree, origins, _nest(key, value), origin)
     for key, value in (flags or {}).items():
         if value is not None:
-            _merge(tree, origins, _nest(key, value), f"flag --{key.rpartition('.')[2]}")
+            _merge(tree, origins, _nest(key, value), "the command line")
     try:
         return msgspec.convert(tree, Config, strict=False), origins
     except msgspec.ValidationError as error:
@@ -172,8 +175,16 @@ def flatten(config: Config) -> dict[str, Any]:
     return dict(_leaves(msgspec.to_builtins(config)))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _files(environ: Mapping[str, str], file: Path | None) -> Iterator[Path]:
-    yield Path("/etc/agentkernel/config.yaml")
+    yield SYSTEM_FILE
     home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     yield Path(home) / "agentkernel" / "config.yaml"
     yield file or Path("agentkernel.yaml")
@@ -181,11 +192,13 @@ def _files(environ: Mapping[str, str], file: Path | None) -> Iterator[Path]:
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:
     try:
-        text = path.read_text()
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
         if required:
             raise ConfigError(f"{path}: {error.strerror}") from error
         return {}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -239,10 +252,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _explain(message: str, origins: Origins) -> str:
     """Read what msgspec says: `… - at `$.engine.threads`` or names an unknown field; add the origin."""
     text, _, path = message.partition(" - at `$")
-    section = path.rstrip("`").lstrip(".")
+    key = path.rstrip("`").lstrip(".")
     if "unknown field" in text:
-        field = text.split("`")[1]
-        key = f"{section}.{field}".lstrip(".")
-        origin = next((o for k, o in origins.items() if k == key or k.startswith(f"{key}.")), "?")
-        return f"{key}: unknown key (from {origin})"
-    return f"{section or 'configuration'}: {text} (from {origins.get(section, '?')})"
+        key, text = f"{key}.{text.split('`')[1]}".lstrip("."), "unknown key"
+    origin = next((o for k, o in origins.items() if k == key or k.startswith(f"{key}.")), "?")
+    return f"{key or 'configuration'}: {text} (from {origin})"
