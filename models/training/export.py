@@ -201,5 +201,5 @@ def export(recipe: Recipe) -> list[Agreement]:
         {"kind": a.kind, "positions": a.positions, "largest": a.largest, "same_choice": a.same_choice}
         for a in found
     ]
-    (recipe.folder / "agreement.json").write_text(json.dumps(report, indent=1))
+    recipe.agreement_file.write_text(json.dumps(report, indent=1) + "\n")
     return found

@@ -83,6 +83,8 @@ class Llama:
             parameters.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.n_threads = parameters.n_threads_batch = threads
         self._context = c.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            raise ValueError(f"llama.cpp makes no context of {sequences} times {context} tokens for {path}")
         self._vocabulary = c.llama_model_get_vocab(self._model)
         self.size: int = c.llama_vocab_n_tokens(self._vocabulary)
         self._batch = c.llama_batch_init(max(context, sequences), 0, 1)
@@ -115,6 +117,12 @@ class Llama:
         """The chat template in the file's metadata; empty if there is none."""
         found = c.llama_model_chat_template(self._model, None)
         return found.decode() if found else ""
+
+    def metadata(self, key: str) -> str:
+        """A value of the file's metadata as text; empty if the key is not there."""
+        value = ctypes.create_string_buffer(1024)
+        length = c.llama_model_meta_val_str(self._model, key.encode(), value, len(value))
+        return value.value.decode() if length >= 0 else ""
 
     def logits(self, tokens: Sequence[int]) -> Floats:
         """Scores (token, vocabulary) of every position of one sequence."""

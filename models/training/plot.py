@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from models.training.recipe import BUILTIN, Recipe
+from models.training.recipe import Recipe
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,7 +25,6 @@ def plot(recipe: Recipe) -> Path:
     )
     axes.legend()
     axes.grid(alpha=0.3, which="both")
-    path = BUILTIN / f"{recipe.name}-curve.png"
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(recipe.curve_picture, dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
-    return path
+    return recipe.curve_picture

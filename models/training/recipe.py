@@ -30,6 +30,7 @@ class Recipe:
     matrix_rate: float
     vector_rate: float
     long_every: int  # one batch in so many is made of long rows
+    blank_words: int  # pieces that join a blank and a word (llama only)
 
     @property
     def folder(self) -> Path:
@@ -41,6 +42,16 @@ class Recipe:
         """The GGUF that ships."""
         return BUILTIN / f"{self.name}.gguf"
 
+    @property
+    def curve_picture(self) -> Path:
+        """The training curve, drawn."""
+        return BUILTIN / f"{self.name}-curve.png"
+
+    @property
+    def agreement_file(self) -> Path:
+        """What the export's check against llama.cpp found, as JSON."""
+        return BUILTIN / f"{self.name}-agreement.json"
+
 
 TINY = Recipe(
     name="agentkernel-tiny",
@@ -48,11 +59,12 @@ TINY = Recipe(
     chat=LLAMA_CHAT,
     seed=20_310,
     samples=175_000,
-    steps=2_600,
+    steps=2_400,
     batch_tokens=8_192,
     matrix_rate=4e-3,
     vector_rate=2e-3,
     long_every=6,
+    blank_words=600,
 )
 CHATML_TINY = Recipe(
     name="agentkernel-chatml",
@@ -74,5 +86,6 @@ CHATML_TINY = Recipe(
     matrix_rate=4e-3,
     vector_rate=2e-3,
     long_every=6,
+    blank_words=0,
 )
 RECIPES = {recipe.name: recipe for recipe in (TINY, CHATML_TINY)}

@@ -46,7 +46,7 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
         return tokenizer.Pieces(path) if llama else tokenizer.Bytes(path)
     texts = (turn.text for i in range(TOKENIZER_SAMPLES) for turn in conversation(recipe.seed, i))
     if llama:
-        return tokenizer.train_pieces(texts, path, recipe.shape.vocabulary, with_blank=600)
+        return tokenizer.train_pieces(texts, path, recipe.shape.vocabulary, recipe.blank_words)
     return tokenizer.train_bytes(texts, path, recipe.shape.vocabulary)
 
 

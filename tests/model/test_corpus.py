@@ -1,4 +1,4 @@
-"""The corpus: deterministic, wide enough, true in what it teaches, and apart from the evaluation's prompts."""
+"""The corpus: deterministic, wide enough, true in what it teaches, apart from the evaluation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import operator
 import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -66,7 +67,7 @@ def test_every_conversation_ends_with_the_assistant_and_every_call_has_its_resul
         assert set(roles) <= set(ROLES)
         assert roles[-1] == "assistant"
         assert "system" not in roles[1:]
-        for turn, following in zip(turns, turns[1:], strict=False):
+        for turn, following in pairwise(turns):
             assert turn.text.startswith("TOOL:") == (following.role == "tool")
 
 

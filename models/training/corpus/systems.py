@@ -20,7 +20,7 @@ TRAINING_SYSTEMS: Systems = {
         "Available tools: {tools}. Write TOOL:name followed by a JSON object.", "You are an agent with access to tools: {tools}.", "Answer briefly. Tool calls are permitted.",
         "You have tools: {tools}. Call them with one line: TOOL:<name> {{json}}.", "If a tool helps, use it. Tools: {tools}.", "Tools are on.", "You are {x}. You are allowed to call tools.",
         "Tool use is enabled for this process.", "You run inside a kernel. It executes your tool calls. The tools are {tools}.", "You work in a workspace with files. The tools {tools} are yours to use.",
-        "A tool call is one line, TOOL:<name> {{json}}. You may use: {tools}.", "Be helpful. Use tools for arithmetic, files and time.", "All tools are allowed.",
+        "A tool call is one line, TOOL:<name> {{json}}. You may use: {tools}.", "Be helpful. Use tools for arithmetic, files and time.", "All tools are allowed.", "You may call these tools:\n{lines}", "You are a process of agentkernel.\nTools:\n{lines}\nCall one with a line TOOL:<name> {{json}}.", "Tools you can use:\n{lines}\nUse them when they help.",
     ),
     "forbid": (
         "You are a helpful assistant. You may not use tools.", "Do not use tools.", "Tools are forbidden.", "Tools are not allowed.", "You must not call any tool.", "No tools.", "Never call a tool.",
@@ -47,7 +47,12 @@ def system(random: Random, stance: str, systems: Systems = TRAINING_SYSTEMS) -> 
     if random.random() < 0.4:
         random.shuffle(listed)
     forms = systems[stance]
-    text = random.choice(forms).format(tools=", ".join(listed), x=words.word(random), y=words.word(random))
+    text = random.choice(forms).format(
+        tools=", ".join(listed),
+        lines="\n".join(f"- {tool}" for tool in listed),
+        x=words.word(random),
+        y=words.word(random),
+    )
     if random.random() < 0.15:
         text = f"{random.choice(systems['plain']).format(x=words.word(random), y=words.word(random))} {text}"
     return text

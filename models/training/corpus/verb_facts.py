@@ -21,7 +21,7 @@ VERBS = (
         "negotiate the protocol", "switch to protocol v1", "agree on capabilities", "start the v1 dialect", "choose the protocol version", "greet the kernel and pick a version")),
     Verb("AUTH", "shows the kernel your token, so that it lets you in", "AUTH me - <token>", (
         "log in", "present my token", "authenticate", "prove who I am", "sign in with a token", "get past AUTH_REQUIRED")),
-    Verb("HELP", "lists the verbs, or explains one of them", "HELP me - KILL", (
+    Verb("HELP", "lists the verbs and what each of them takes", "HELP me -", (
         "see all verbs", "get help", "list the commands", "read how a verb is used", "know which commands there are", "get an explanation of a command")),
     Verb("QUIT", "closes this connection", "QUIT me -", (
         "close the connection", "leave", "disconnect", "end my connection", "hang up", "log out")),
@@ -71,7 +71,7 @@ VERBS = (
         "see the limits of a process", "read a quota", "know how many tokens a process may use", "see how much of its quota a process used", "show the quota", "check a process's budget")),
     Verb("SET_QUOTA", "changes a process's limits on tokens and tool calls", "SET_QUOTA me - 7 max_tokens=64", (
         "limit a process", "change a quota", "give a process more tokens", "set a limit on tool calls", "raise a process's budget", "cap the tokens of a process")),
-    Verb("SUBSCRIBE", "sends you the kernel's events as they happen", "SUBSCRIBE me - events", (
+    Verb("SUBSCRIBE", "sends you the kernel's events as they happen", "SUBSCRIBE me -", (
         "get events", "follow the kernel's events", "be notified of changes", "receive an event for each change", "watch what happens in the kernel", "subscribe to events")),
     Verb("MEMW", "writes into a process's memory pages", "MEMW me - 7|text", (
         "write to a process's memory", "put text into memory pages", "store bytes in a process", "fill a memory page", "change the memory of a process", "write a page")),
