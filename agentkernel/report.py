@@ -135,6 +135,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "seed": process.plan.sampling.seed,
         "interactive": process.plan.interactive,
         "on_disconnect": process.plan.on_disconnect,
+        "attached": process.sink is not None,
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)

@@ -1,0 +1,49 @@
+# Two commands: `make run` and `make test`. Everything they need beyond a compiler is set up in .venv.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:  ## this text
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# name of the program, what to say, and the Debian package that brings it
+need = @command -v $(1) >/dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1; }
+
+check:
+	$(call need,$(PYTHON),apt-get install python3 python3-venv)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is missing: apt-get install python3.11 python3.11-venv, then make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(call need,cc,apt-get install gcc)
+	$(call need,c++,apt-get install g++)
+	$(call need,bwrap,apt-get install bubblewrap)
+
+$(STAMP): requirements.lock pyproject.toml | check
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing (llama.cpp is compiled once: some minutes)"
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(STAMP)  ## set up, then serve the built-in model on 127.0.0.1:6380
+	@$(BIN)/agentkernel serve --models models --workspace workspace --state state --hints
+
+test: $(STAMP)  ## set up, then lint, check types and run every test
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(STAMP)  ## measure (only=NAME for one); reports go to reports/
+	$(BIN)/python -m benchmarks $(only)
+
+lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --extra dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what set-up and tests made
+	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help check run test bench lock clean

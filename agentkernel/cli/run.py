@@ -1,0 +1,117 @@
+"""`agentkernel run` and `resume`: start a process, or go on with one, at this terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agentkernel.cli.output import Format, format_option, show_record, show_rows
+from agentkernel.cli.streaming import show_stream
+from agentkernel.cli.target import Target, target_options
+from agentkernel.process import PRIORITIES, WORKLOADS
+
+
+class _TextFile(click.ParamType):
+    """The text of a file."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return Path(value).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value}: {error}", param, ctx)
+
+
+class _JsonFile(_TextFile):
+    """The JSON object in a file."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            content = json.loads(super().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(f"{value}: {error}", param, ctx)
+        if not isinstance(content, dict):
+            self.fail(f"{value}: not a JSON object", param, ctx)
+        return content
+
+
+@click.command(short_help="Start a process and stream it.")
+@click.argument("prompt")
+@click.option("--max-tokens", type=int, help="Tokens to generate at most.")
+@click.option("--temperature", type=float, help="0 is greedy.")
+@click.option("--top-p", type=float)
+@click.option("--top-k", type=int)
+@click.option("--min-p", type=float)
+@click.option("--repeat-penalty", type=float)
+@click.option("--seed", type=int, help="The same seed and prompt give the same text.")
+@click.option("--stop", multiple=True, help="End before this text; may be repeated.")
+@click.option("--capability", type=click.Choice(list(WORKLOADS)), help="Class that sets the quota.")
+@click.option("--priority", type=click.Choice(PRIORITIES))
+@click.option("--raw", is_flag=True, default=None, help="No chat template: the prompt as it is.")
+@click.option("--grammar", type=_TextFile(), help="File of a GBNF grammar for the answer.")
+@click.option("--json-schema", type=_JsonFile(), help="File of a JSON schema for the answer.")
+@click.option("--system", help="System message before the prompt.")
+@click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
+@target_options
+@format_option
+@click.pass_context
+def run(
+    context: click.Context,
+    target: Target,
+    prompt: str,
+    system: str | None,
+    detach: bool,
+    shape: Format,
+    **options: Any,
+) -> None:
+    """Start a process on PROMPT (`-` reads standard input) and stream its text.
+
+    Ctrl-C ends this process only: at the end of its sentence, the second time at once. The exit code is
+    0 when the process ran to its own end.
+    """
+    given: Any = {key: value for key, value in options.items() if value not in (None, ())}
+    if detach:
+        given["on_disconnect"] = "detach"
+    text = _standard_input() if prompt == "-" else prompt
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    with target.client(timeout=None) as client:
+        stream = client.exec(text if system is None else messages, **given)
+        if not detach:
+            context.exit(show_stream(target, stream, shape))
+        if shape == "table":
+            click.echo(stream.pid)
+        else:
+            show_record({"pid": stream.pid}, shape)
+
+
+@click.command(short_help="Put suspended processes back.")
+@click.argument("pid")
+@target_options
+@format_option
+@click.pass_context
+def resume(context: click.Context, target: Target, pid: str, shape: Format) -> None:
+    """Put the suspended process PID back.
+
+    A process that was suspended because its reader went away streams here; when this command ends
+    before it, it is suspended again.
+    """
+    with target.client(timeout=None) as client:
+        process = client.call("STATUS", pid)
+        if process["attached"] or process["on_disconnect"] != "suspend":
+            state = client.call("RESUME", pid)
+            show_rows([state], {"PID": "pid", "STATE": "state"}, shape)
+            return
+        stream = client.stream(process["pid"])
+        client.resume(stream.pid)
+        context.exit(show_stream(target, stream, shape))
+
+
+def _standard_input() -> str:
+    try:
+        return click.get_binary_stream("stdin").read().decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"standard input is not UTF-8: {error}") from error

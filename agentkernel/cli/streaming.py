@@ -1,0 +1,102 @@
+"""A process's output on this terminal, and what Ctrl-C does to the process.
+
+Rules
+1. Text goes out as it comes; on a terminal control characters are replaced.
+2. The first Ctrl-C ends the process at its sentence, the second at once, the third gives up waiting.
+3. Signals go over a connection of their own: the one that streams may be in the middle of anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import click
+import msgspec
+
+from agentkernel.cli.output import Format, printable, show_line, show_record
+from agentkernel.cli.target import Target
+from agentkernel.client import ClientError, Stream
+from agentkernel.client.replies import Ended
+
+INTERRUPTED, UNDONE = 130, 1
+_SIGNAL_TIMEOUT = 5.0
+
+
+class Interrupts:
+    """Turns Ctrl-C into signals to one process."""
+
+    def __init__(self, target: Target, pid: int) -> None:
+        self._target, self._pid = target, pid
+        self.count = 0
+
+    def __repr__(self) -> str:
+        return f"<Interrupts pid={self._pid} count={self.count}>"
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT."""
+        self.count += 1
+        if self.count > 2:
+            raise KeyboardInterrupt
+        if self.count == 1 and sys.stderr.isatty():
+            os.write(2, f"\nending PID {self._pid}; Ctrl-C again kills it\n".encode())
+        with contextlib.suppress(ClientError), self._target.client(_SIGNAL_TIMEOUT) as client:
+            (client.term if self.count == 1 else client.kill)(self._pid)
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Inside, Ctrl-C signals the process; outside it does what it did."""
+        before = signal.signal(signal.SIGINT, self)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def show_stream(target: Target, stream: Stream, shape: Format) -> int:
+    """Print a process's output up to its end; returns the exit code."""
+    interrupts = Interrupts(target, stream.pid)
+    with interrupts.handled():
+        text = _copy(stream, shape)
+        ended = stream.result()
+    _show_end(ended, text, shape)
+    if interrupts.count:
+        return INTERRUPTED
+    return 0 if ended.state == "Done" else UNDONE
+
+
+def _copy(stream: Stream, shape: Format) -> str:
+    """Pass the text on; returns all of it where it is to be shown as a whole."""
+    parts = []
+    last = "\n"
+    terminal = sys.stdout.isatty()
+    for text in stream:
+        if shape == "json":
+            parts.append(text)
+        elif shape == "jsonl":
+            show_line({"pid": stream.pid, "text": text})
+        else:
+            click.echo(printable(text) if terminal else text, nl=False)
+            last = text[-1:]
+    if shape == "table" and terminal and last != "\n":
+        click.echo()
+    return "".join(parts)
+
+
+def _show_end(ended: Ended, text: str, shape: Format) -> None:
+    if shape == "json":
+        show_record({"text": text, **msgspec.to_builtins(ended)}, shape)
+    elif shape == "jsonl":
+        show_record(msgspec.to_builtins(ended), shape)
+    elif sys.stderr.isatty():
+        click.secho(
+            f"PID {ended.pid}: {ended.reason}, {ended.tokens} tokens in {ended.elapsed_secs:.1f} s",
+            err=True,
+            dim=True,
+        )
+    elif ended.state != "Done":
+        click.echo(f"agentkernel: PID {ended.pid} ended {ended.state}: {ended.reason}", err=True)
