@@ -1,14 +1,13 @@
-"""The command line's root: its commands, and what each way of ending prints and exits with.
+"""The command line's root: its commands, and how a failure ends it.
 
 Rules
-1. Results go to standard output, everything else to standard error; an error is one line.
+1. Results go to standard output, everything else to standard error; a failure is one line.
 2. Exit codes are those of `agentkernel.errors`; 2 is a wrong command line, 130 Ctrl-C.
-3. No command imports the kernel but `serve`.
+3. Only `serve` imports the kernel.
 """
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,42 +15,50 @@ from typing import NoReturn
 import click
 
 from agentkernel import __version__
+from agentkernel.cli.doctor import doctor
+from agentkernel.cli.failure import exit_code, say
+from agentkernel.cli.logs import logs
+from agentkernel.cli.models import models
+from agentkernel.cli.processes import kill, ps, status, suspend, term, wait
+from agentkernel.cli.run import resume, run
 from agentkernel.cli.serve import serve
+from agentkernel.cli.settings import config
+from agentkernel.cli.streaming import INTERRUPTED
+from agentkernel.client import ClientError
 from agentkernel.config import ConfigError
 from agentkernel.errors import KernelError
+from agentkernel.hub import PullError
 
-_INTERRUPTED, _CONFIG, _UNAVAILABLE, _SYSTEM, _FORBIDDEN = 130, 78, 69, 71, 77  # sysexits.h
-_SYSTEM_CODES = {errno.EADDRINUSE: _UNAVAILABLE, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN}
+_COMMANDS = (serve, run, ps, wait, kill, term, suspend, resume, models, status, logs, doctor, config)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """A group that lists its commands as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def root() -> None:
     """Run language-model processes on a kernel of your own."""
 
 
-root.add_command(serve)
+for _command in _COMMANDS:
+    root.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program `agentkernel`; ends with `SystemExit`."""
     try:
-        status = root.main(arguments, "agentkernel", standalone_mode=False)
+        code = root.main(arguments, "agentkernel", standalone_mode=False)
     except click.Abort:
-        status = _INTERRUPTED
+        code = INTERRUPTED
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
-    except (ConfigError, KernelError, OSError) as error:
-        message, status = _explain(error)
-        click.echo(f"agentkernel: {' '.join(message.split())}", err=True)
-    sys.exit(status)
-
-
-def _explain(error: ConfigError | KernelError | OSError) -> tuple[str, int]:
-    """What an error says in one line, and the exit code."""
-    if isinstance(error, ConfigError):
-        return str(error), _CONFIG
-    if isinstance(error, KernelError):
-        return str(error), error.spec.exit_code
-    return str(error), _SYSTEM_CODES.get(error.errno or 0, _SYSTEM)
+        code = error.exit_code
+    except (ClientError, ConfigError, KernelError, PullError, OSError) as failure:
+        say(failure)
+        code = exit_code(failure)
+    sys.exit(code)

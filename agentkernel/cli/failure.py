@@ -9,8 +9,9 @@ import click
 from agentkernel.client import ClientError, UnreachableError
 from agentkernel.config import ConfigError
 from agentkernel.errors import ERRORS, KernelError
+from agentkernel.hub import PullError
 
-Failure = ClientError | ConfigError | KernelError | OSError
+Failure = ClientError | ConfigError | KernelError | PullError | OSError
 
 # sysexits.h
 _UNAVAILABLE, _SOFTWARE, _SYSTEM, _TEMPORARY, _FORBIDDEN, _CONFIG = 69, 70, 71, 75, 77, 78
@@ -28,6 +29,8 @@ def exit_code(failure: Failure) -> int:
         return _CONFIG
     if isinstance(failure, OSError):
         return _SYSTEM_CODES.get(failure.errno or 0, _SYSTEM)
+    if isinstance(failure, PullError):
+        return failure.exit_code
     if failure.code in ERRORS:
         return ERRORS[failure.code].exit_code
     return _CLIENT_CODES.get(failure.code, _SOFTWARE)

@@ -86,7 +86,9 @@ def _table(rows: list[list[Any]], headings: list[str]) -> None:
     for i in range(count):
         numbers = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
         table.add_column(
-            headings[i] if headings else "", justify="right" if numbers and headings else "left", no_wrap=bool(headings)
+            headings[i] if headings else "",
+            justify="right" if numbers and headings else "left",
+            no_wrap=bool(headings),
         )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))

@@ -7,14 +7,12 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from agentkernel.cli.failure import exit_code, say
-from agentkernel.cli.output import Format, Row, format_option, printable, show_record, show_rows
+from agentkernel.cli.output import Format, Row, format_option, show_record, show_rows
 from agentkernel.cli.target import Target, target_options
-from agentkernel.client import Client, ClientError
+from agentkernel.client import ClientError
 from agentkernel.protocol.verbs import VERBS
 
 _PS_COLUMNS = {

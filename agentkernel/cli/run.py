@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,23 @@ from agentkernel.cli.target import Target, target_options
 from agentkernel.process import PRIORITIES, WORKLOADS
 
 
-class _TextFile(click.ParamType):
+def _text_file(path: str) -> str:
     """The text of a file."""
-
-    name = "file"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return Path(value).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"{value}: {error}", param, ctx)
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
 
 
-class _JsonFile(_TextFile):
+def _json_file(path: str) -> dict[str, Any]:
     """The JSON object in a file."""
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            content = json.loads(super().convert(value, param, ctx))
-        except ValueError as error:
-            self.fail(f"{value}: {error}", param, ctx)
-        if not isinstance(content, dict):
-            self.fail(f"{value}: not a JSON object", param, ctx)
-        return content
+    try:
+        content = json.loads(_text_file(path))
+    except ValueError as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"{path}: not a JSON object")
+    return content
 
 
 @click.command(short_help="Start a process and stream it.")
@@ -52,8 +47,8 @@ class _JsonFile(_TextFile):
 @click.option("--capability", type=click.Choice(list(WORKLOADS)), help="Class that sets the quota.")
 @click.option("--priority", type=click.Choice(PRIORITIES))
 @click.option("--raw", is_flag=True, default=None, help="No chat template: the prompt as it is.")
-@click.option("--grammar", type=_TextFile(), help="File of a GBNF grammar for the answer.")
-@click.option("--json-schema", type=_JsonFile(), help="File of a JSON schema for the answer.")
+@click.option("--grammar", type=_text_file, help="File of a GBNF grammar for the answer.")
+@click.option("--json-schema", type=_json_file, help="File of a JSON schema for the answer.")
 @click.option("--system", help="System message before the prompt.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
@@ -61,7 +56,9 @@ class _JsonFile(_TextFile):
 @click.pass_context
 def run(
     context: click.Context,
+    /,
     target: Target,
+    *,
     prompt: str,
     system: str | None,
     detach: bool,
@@ -77,9 +74,8 @@ def run(
     if detach:
         given["on_disconnect"] = "detach"
     text = _standard_input() if prompt == "-" else prompt
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
     with target.client(timeout=None) as client:
-        stream = client.exec(text if system is None else messages, **given)
+        stream = client.exec(text if system is None else _messages(system, text), **given)
         if not detach:
             context.exit(show_stream(target, stream, shape))
         if shape == "table":
@@ -110,8 +106,12 @@ def resume(context: click.Context, target: Target, pid: str, shape: Format) -> N
         context.exit(show_stream(target, stream, shape))
 
 
+def _messages(system: str, text: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
+
+
 def _standard_input() -> str:
     try:
-        return click.get_binary_stream("stdin").read().decode()
+        return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise click.ClickException(f"standard input is not UTF-8: {error}") from error

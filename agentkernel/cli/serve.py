@@ -18,7 +18,8 @@ import msgspec
 
 from agentkernel import config as configuration
 
-_EXTRA = ("uvloop", "structlog", "psutil", "llama_cpp")
+SERVER_MODULES = ("uvloop", "structlog", "psutil", "llama_cpp")
+SERVER_EXTRA = "pip install 'agentkernel[server]'"
 
 # Option, setting, help.
 _SETTINGS: tuple[tuple[str, str, str], ...] = (
@@ -48,10 +49,9 @@ def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--hints/--no-hints", default=None, help="Print things to try; default: on a terminal.")
 def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
     """Start the kernel and serve until SIGTERM, Ctrl-C or SHUTDOWN."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        needed = ", ".join(missing)
-        raise click.ClickException(f"{needed} missing; run: pip install 'agentkernel[server]'")
+    absent = [name for name in SERVER_MODULES if importlib.util.find_spec(name) is None]
+    if absent:
+        raise click.ClickException(f"{', '.join(absent)} missing; run: {SERVER_EXTRA}")
     from agentkernel import daemon  # noqa: PLC0415 - only the server extra can
 
     settings = {key.replace("__", "."): value for key, value in flags.items()}

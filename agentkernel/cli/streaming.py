@@ -37,7 +37,7 @@ class Interrupts:
     def __repr__(self) -> str:
         return f"<Interrupts pid={self._pid} count={self.count}>"
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT."""
         self.count += 1
         if self.count > 2:
