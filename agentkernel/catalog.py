@@ -22,6 +22,7 @@ _FILE_TYPES = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
 }  # fmt: skip
+_LIMIT = 1 << 32  # no real count or size in a file's metadata reaches it
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -52,7 +53,9 @@ class Catalog:
 
     def list(self) -> list[ModelCard]:
         """Every `*.gguf` below the directory, by id."""
-        found = sorted(p for p in self.root.rglob("*.gguf") if p.is_file())
+        root = self.root.resolve()
+        files = (path for path in self.root.rglob("*.gguf") if path.is_file())
+        found = sorted(path for path in files if path.resolve().is_relative_to(root))
         cards = {path: self._card(path) for path in found}
         self._cards = {path: self._cards[path] for path in found}
         return list(cards.values())
@@ -62,19 +65,24 @@ class Catalog:
         return self.resolve(id_, paths=False)
 
     def resolve(self, selector: str, *, paths: bool = True) -> ModelCard:
-        """The model named by id, or by a path under the directory; raises MODEL_NOT_FOUND."""
+        """The model named by id, or by a path under the directory.
+
+        Raises MODEL_NOT_FOUND, and LOAD_FAILED for a path that is there and no model file.
+        """
         candidates = [self.root / f"{selector}.gguf"]
         if paths:
             candidates += [Path(selector), self.root / selector]
-        root = self.root.resolve()
+        root, wrong = self.root.resolve(), ""
         try:
             for candidate in candidates:
-                if candidate.is_file() and candidate.resolve().is_relative_to(root):
-                    return self._card(root / candidate.resolve().relative_to(root))
+                if candidate.exists() and (real := candidate.resolve()).is_relative_to(root):
+                    if real.is_file() and real.suffix == ".gguf":
+                        return self._card(real)
+                    wrong = "a directory" if real.is_dir() else "no .gguf file"
         except (OSError, ValueError) as error:  # over-long names, NUL bytes
             raise KernelError("MODEL_NOT_FOUND", f"{selector!r}: {error}") from error
-        if paths and any(c.is_dir() for c in candidates):
-            raise KernelError("LOAD_FAILED", f"{selector} is a directory")
+        if paths and wrong:
+            raise KernelError("LOAD_FAILED", f"{selector} is {wrong}")
         raise KernelError("MODEL_NOT_FOUND", f"{selector!r} is not in the catalogue")
 
     def _card(self, path: Path) -> ModelCard:
@@ -102,11 +110,15 @@ def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: st
         value = metadata.get(key, "")
         return value if isinstance(value, str) else ""
 
+    def line(key: str) -> str:
+        """Text that stands in a line of a reply, or on a terminal."""
+        return "".join(c if c.isprintable() else "\ufffd" for c in text(key))
+
     arch = text("general.architecture")
 
     def number(key: str, default: int = 0) -> int:
         value = metadata.get(key.replace("{}", arch), default)
-        return value if isinstance(value, int) and value >= 0 else default
+        return value if type(value) is int and 0 <= value < _LIMIT else default
 
     heads = number("{}.attention.head_count", 1) or 1
     embedding = number("{}.embedding_length")
@@ -117,15 +129,15 @@ def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: st
     return ModelCard(
         id=id_,
         path=path,
-        family=_family(arch, template, text("general.name")),
-        architecture=arch,
-        name=text("general.name"),
+        family=_family(line("general.architecture"), template, line("general.name")),
+        architecture=line("general.architecture"),
+        name=line("general.name"),
         quantization=_FILE_TYPES.get(number("general.file_type", -1), "unknown"),
-        tokenizer=text("tokenizer.ggml.model"),
+        tokenizer=line("tokenizer.ggml.model"),
         context_train=number("{}.context_length"),
         embedding=embedding,
         vocabulary=number("tokenizer.ggml.tokens.length"),
-        kv_bytes_per_token=2 * number("{}.block_count") * kv_heads * (width + value_width),
+        kv_bytes_per_token=min(2 * number("{}.block_count") * kv_heads * (width + value_width), _LIMIT),
         file_bytes=size,
         chat_template=template,
         error=error,

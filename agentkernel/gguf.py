@@ -54,6 +54,8 @@ def _read(file: BinaryIO) -> dict[str, Any]:
             values[key] = _string(file) if kind == _STRING else _scalar(file, kind)
         if file.tell() > MAX_METADATA:
             raise GGUFError("endless metadata")
+    if file.tell() > file.seek(0, 2):  # an array was skipped that is not there
+        raise GGUFError("cut short")
     return values
 
 
