@@ -14,7 +14,7 @@ from agentkernel.engine.worker.batcher import Batcher, Row, reopen
 from agentkernel.errors import KernelError
 
 Script = Callable[[str], str]
-_END = 256  # the token that ends an answer; words come after it, bytes before
+_END = 256  # the token that ends an answer; bytes come before it, words after
 
 
 def echo(text: str) -> str:
@@ -23,28 +23,18 @@ def echo(text: str) -> str:
 
 
 class _Words:
-    """A vocabulary that grows with what is said."""
-
-    def __init__(self) -> None:
-        self._words: list[bytes] = []
-        self._ids: dict[bytes, int] = {}
+    """A vocabulary without end: a byte is its own token, a word the number that its bytes make."""
 
     def piece(self, token: int) -> bytes:
-        return bytes([token]) if token < _END else self._words[token - _END - 1]
+        return bytes([token]) if token < _END else token.to_bytes(token.bit_length() // 8 + 1, "big")[2:]
 
     def ends(self, token: int) -> bool:
         return token == _END
 
     def tokens(self, text: str) -> list[int]:
-        """Ids of the text's words, each with the blank before it."""
-        ids = []
-        for i, word in enumerate(text.split(" ")):
-            piece = (f" {word}" if i else word).encode()
-            if piece not in self._ids:
-                self._words.append(piece)
-                self._ids[piece] = _END + len(self._words)
-            ids.append(self._ids[piece])
-        return ids
+        """Tokens of the text's words, each with the blank before it."""
+        words = (f" {word}" if i else word for i, word in enumerate(text.split(" ")))
+        return [int.from_bytes(b"\1\1" + word.encode(), "big") for word in words]
 
 
 class _Slots:
@@ -122,7 +112,10 @@ class ScriptedEngine:
         if len(tokens) >= self._slots.context and not request.turn_over:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
             raise KernelError("MEMORY_ADMISSION", message)
-        reply = self._replies[request.pid] = _Reply(self._words.tokens(self._script(text)))
+        if not tokens:
+            raise KernelError("EXEC_INVALID", "the prompt has no tokens")
+        said = self._script(_last_input(tokens, request.turn.tokens))
+        reply = self._replies[request.pid] = _Reply(self._words.tokens(said))
         self._batcher.add(reopen(self._words, request, list(tokens), reply))
         return [] if request.tokens else tokens
 
@@ -150,7 +143,7 @@ class ScriptedEngine:
         self.on_death(reason)
 
     def _append(self, batcher: Batcher, request: port.Append) -> list[int]:
-        tokens = list(request.message.content.encode())
+        tokens = [_END, *request.message.content.encode()]
         self._replies[request.pid].lines = self._words.tokens(self._script(request.message.content))
         if not batcher.append(request.pid, tokens, request.budget):
             message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"
@@ -166,3 +159,11 @@ class ScriptedEngine:
         self._scheduled = False
         self.step()
         self._go_on()
+
+
+def _last_input(tokens: Sequence[int], answered: int) -> str:
+    """What the turn answers, of which so many tokens are there: the bytes behind the last answer."""
+    end = start = len(tokens) - answered
+    while start and tokens[start - 1] < _END:
+        start -= 1
+    return bytes(tokens[start:end]).decode()
