@@ -296,9 +296,9 @@ class Server:
         await asyncio.wait([down, hurry], return_when=asyncio.FIRST_COMPLETED)
         down.cancel()
         hurry.cancel()
+        await self.kernel.drain(0)
         for connection in list(self._connections):
             connection.abort()
-        await self.kernel.drain(0)
 
     async def _go_down(self) -> None:
         await self.kernel.drain(self.settings.drain_seconds)

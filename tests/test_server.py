@@ -124,7 +124,6 @@ def test_a_slow_reader_holds_its_own_process_and_nobody_else(demo):
     async def main():
         async with scripted_server(demo, script=script, settings=settings) as bench:
             async with Peer.connect(bench.port) as slow, Peer.connect(bench.port) as quick:
-                slow.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 slow.writer.transport.pause_reading()
                 await slow.send(b"EXEC me - slow\n")
                 await until(lambda: any(p.wait is Wait.OUTPUT for p in bench.kernel.table))

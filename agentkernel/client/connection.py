@@ -92,6 +92,7 @@ class ClientConnection:
         self._parser = ReplyParser()
         self._asked: deque[tuple[Request[Any], Inbox[Any]]] = deque()
         self._streams: dict[int, Inbox[Output]] = {}
+        self._started: dict[int, Inbox[Output]] = {}  # those nobody has asked for yet
         self._listeners: list[Inbox[Event]] = []
         self._error: ClientError | None = None
 
@@ -116,7 +117,8 @@ class ClientConnection:
         """Where the process's output is from now on."""
         if self._error is not None:
             raise self._error
-        return self._streams.setdefault(pid, Inbox())
+        started = self._started.pop(pid, None)
+        return self._streams.setdefault(pid, Inbox()) if started is None else started
 
     def listen(self) -> Inbox[Event]:
         """Where events are from now on."""
@@ -161,7 +163,8 @@ class ClientConnection:
         envelope = msgspec.json.decode(reply.payload, type=Envelope)
         data = msgspec.json.decode(envelope.data, type=request.reply)
         if isinstance(data, Started):
-            self._streams[data.pid] = Inbox()  # frames may follow in the same bytes
+            # frames may follow in the same bytes, even the last one
+            self._streams[data.pid] = self._started[data.pid] = Inbox()
         inbox.put(data)
         inbox.end()
 
