@@ -1,0 +1,120 @@
+"""Decoding through the whole kernel over TCP keeps 0.95 of the raw llama_decode loop's speed with 16
+processes, and 0.93 with one.
+
+Same file, threads, slots, prompt lengths and numbers of tokens; sampling is part of both. The two run in
+turns, the order changing from pair to pair; each pair gives one ratio. Decoding counts from the moment
+when every process has its first token to the moment when the first of them ends; `whole` counts from the
+first EXEC to the last end marker, prompts included. One connection a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import uvloop
+
+from benchmarks.bench import Bench, BenchError, Kernel
+from benchmarks.client import Stream, clients, prompt, start
+from benchmarks.figures import Figure
+from benchmarks.raw import RawLoop, raw_loop
+
+SLOTS, CONTEXT, PROMPT = 16, 512, 32
+_MODEL = "135m"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens a second while all decode, and over the whole run."""
+
+    decode: float
+    whole: float
+    tokens: int
+
+
+def run(bench: Bench) -> list[Figure]:
+    """Pairs of runs at 16 processes and at one."""
+    model = bench.model(_MODEL)
+    figures = []
+    with (
+        bench.kernel(model, SLOTS, CONTEXT) as kernel,
+        raw_loop(bench, model, SLOTS, CONTEXT) as raw,
+    ):
+        for processes, target in ((SLOTS, 0.95), (1, 0.93)):
+            tokens = bench.pick(256, 200)
+            served, bare = _pairs(kernel, raw, processes, tokens, bench.pick(7, 1))
+            settings = {
+                "model": model.stem,
+                "processes": processes,
+                "threads": bench.threads,
+                "prompt": PROMPT,
+                "tokens": tokens,
+            }
+            figures += _figures(served, bare, target, settings)
+    return figures
+
+
+def _pairs(
+    kernel: Kernel, raw: RawLoop, processes: int, tokens: int, pairs: int
+) -> tuple[list[Speed], list[float]]:
+    """Both speeds, pair by pair, after one run of each to warm up."""
+    served: list[Speed] = []
+    bare: list[float] = []
+    for i in range(pairs + 1):
+        for which in (0, 1) if i % 2 else (1, 0):
+            if which:
+                served.append(streamed(kernel, processes, tokens))
+            else:
+                bare.append(raw.tokens_per_second(processes, PROMPT, tokens))
+    return served[1:], bare[1:]
+
+
+def _figures(
+    served: list[Speed], bare: list[float], target: float, settings: dict[str, object]
+) -> list[Figure]:
+    who = f"{settings['processes']} processes" if settings["processes"] != 1 else "1 process"
+    ratios = [speed.decode / loop for speed, loop in zip(served, bare, strict=True)]
+    return [
+        Figure(f"decode of {who} ÷ raw loop", "", ratios, at_least=target, settings=settings),
+        Figure(f"decode of {who}", "tokens/s", [s.decode for s in served], settings=settings),
+        Figure(f"raw loop, {who}", "tokens/s", bare, settings=settings),
+        Figure(f"whole run of {who}", "tokens/s", [s.whole for s in served], settings=settings),
+    ]
+
+
+def streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
+    """Stream so many processes at once, each to so many tokens."""
+    return uvloop.run(_streamed(kernel, processes, tokens))
+
+
+async def _streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
+    payloads = [prompt(PROMPT, tokens, seed) for seed in range(processes)]
+    async with clients(kernel, processes) as connections:
+        began = time.monotonic()
+        streams = await asyncio.gather(*map(start, connections, payloads))
+        await asyncio.gather(*(stream.ended.wait() for stream in streams))
+        seconds = time.monotonic() - began
+    total = sum(stream.tokens for stream in streams)
+    return Speed(decode_rate(streams), total / seconds, total)
+
+
+def decode_rate(streams: list[Stream]) -> float:
+    """Tokens a second in all, over the frames that came while every stream was decoding.
+
+    A step's frames come one after the other, so each stream is timed by its own frames. A token without
+    text of its own (part of a character) has no frame: frames count for as many tokens as the stream had
+    a frame on average.
+    """
+    begin = max(stream.frames[0] for stream in streams)
+    end = min(stream.frames[-1] for stream in streams)
+    rate = 0.0
+    for stream in streams:
+        gaps = len(stream.frames) - 1
+        half_step = (stream.frames[-1] - stream.frames[0]) / max(1, gaps) / 2
+        frames = [at for at in stream.frames if begin - half_step <= at <= end + half_step]
+        if len(frames) < 2:
+            raise BenchError("the processes hardly ran at the same time")
+        steps = (len(frames) - 1) * stream.tokens / len(stream.frames)
+        rate += steps / (frames[-1] - frames[0])
+    return rate

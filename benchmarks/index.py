@@ -1,0 +1,111 @@
+"""The index of a folder of reports: what each claim has come to, in tables.
+
+Rules
+1. It is made from the reports beside it and from nothing else.
+2. It shows a machine's newest measurement of each figure, and what takes from its worth.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.figures import Figure
+from benchmarks.report import Report, Section, read
+
+_HEAD = """# Benchmarks
+
+Made by `python -m benchmarks` from the reports in this folder; each has its raw samples, machine, versions
+and command. Models are random weights in real shapes: speed doesn't depend on what weights mean. *Measured*
+is the median of the samples or, for latencies, their 99th percentile; the interval is its 95 % bootstrap.
+*met, close* and *missed, close*: the interval holds the target. Marks: *loaded*, others used the cores
+meanwhile; *dirty*, the tree had uncommitted changes; *smoke*, too few samples on too small a model.
+"""
+_CLAIMS = (
+    "| claim | measured | 95 % interval | target | verdict | samples | run |\n|---|---|---|---|---|---|---|"
+)
+_OTHERS = "| figure | measured | 95 % interval | samples | run |\n|---|---|---|---|---|"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A figure and where it comes from."""
+
+    figure: Figure
+    section: Section
+    report: Report
+
+
+def renew(folder: Path) -> None:
+    """Make the folder's `index.md` anew."""
+    (folder / "index.md").write_text(render(read(folder)), encoding="utf-8")
+
+
+def render(reports: list[Report]) -> str:
+    """The newest measurement of each figure on each machine, claims first."""
+    parts = [_HEAD]
+    for name in sorted({report.machine["name"] for report in reports}):
+        mine = [report for report in reports if report.machine["name"] == name]
+        machine = mine[-1].machine
+        parts.append(f"## {name}\n\n{machine['processor']}, {machine['cores']} cores\n")
+        rows = _newest(mine)
+        claims = [_claim(row) for row in rows if row.figure.target]
+        others = [_other(row) for row in rows if not row.figure.target]
+        parts.append("\n".join([_CLAIMS, *claims, "", _OTHERS, *others]) + "\n")
+        parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
+    return "\n".join(parts)
+
+
+def _newest(reports: list[Report]) -> list[Row]:
+    found: dict[str, Row] = {}
+    for report in reports:
+        for section in report.sections:
+            for figure in section.figures:
+                found[figure.name] = Row(figure, section, report)
+    return list(found.values())
+
+
+def _failures(reports: list[Report]) -> list[str]:
+    """Benchmarks whose newest run ended with an error, each with the error and its report."""
+    newest = {section.name: (section, report) for report in reports for section in report.sections}
+    return [
+        f"{section.name}, {section.failed}, {_link(report)}"
+        for section, report in newest.values()
+        if section.failed
+    ]
+
+
+def _claim(row: Row) -> str:
+    figure = row.figure
+    verdict = "met" if figure.met else f"missed by {figure.miss:.0%}"
+    verdict += ", close" if figure.close else ""
+    target = f"{figure.target} {figure.unit}".rstrip()
+    return _line(figure.name, *_measured(figure), target, verdict, *_source(row))
+
+
+def _other(row: Row) -> str:
+    return _line(row.figure.name, *_measured(row.figure), *_source(row))
+
+
+def _measured(figure: Figure) -> tuple[str, str]:
+    low, high = figure.interval
+    return f"{_number(figure.value)} {figure.unit}".rstrip(), f"{_number(low)} to {_number(high)}"
+
+
+def _source(row: Row) -> tuple[str, str]:
+    report = row.report
+    marks = report.marks(row.section)
+    return str(len(row.figure.samples)), f"{_link(report)} {marks}".rstrip()
+
+
+def _link(report: Report) -> str:
+    return f"[{report.date[:10]} {report.commit}]({report.stem}.json)"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

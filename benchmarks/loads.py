@@ -1,0 +1,99 @@
+"""What keeps a kernel busy while its control latency is measured.
+
+Each load works until it is cancelled and notes the spans in which it was really on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+
+from benchmarks.bench import Bench, Kernel
+from benchmarks.client import Connection, clients, prompt, start
+
+
+@dataclass(slots=True)
+class Spans:
+    """Stretches of time, by `time.monotonic()`."""
+
+    past: list[tuple[float, float]] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    _since: float | None = None
+
+    def begin(self) -> None:
+        """The load is on."""
+        self._since = time.monotonic()
+        self.begun.set()
+
+    def end(self) -> None:
+        """The load is off; nothing happens when it was."""
+        if self._since is not None:
+            self.past.append((self._since, time.monotonic()))
+            self._since = None
+
+    def hold(self, moment: float) -> bool:
+        """Whether the moment was in one of them."""
+        return any(begin <= moment < end for begin, end in self.past)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A kind of load, and the kernel it needs: the model it starts with, slots, tokens a slot."""
+
+    name: str
+    model: str
+    slots: int
+    context: int
+    work: Callable[[Bench, Kernel, Spans], Coroutine[None, None, None]]
+
+
+async def _decode(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
+    """Every slot decodes; a process that reaches its limit is followed by another."""
+
+    async def keep_on(connection: Connection, seed: int) -> None:
+        while True:
+            stream = await start(connection, prompt(32, _CONTEXT - 32, seed))
+            await stream.first.wait()
+            started.add(seed)
+            if len(started) == _SLOTS and not spans.begun.is_set():
+                spans.begin()
+            await stream.ended.wait()
+
+    started: set[int] = set()
+    async with clients(kernel, _SLOTS) as connections:
+        try:
+            await asyncio.gather(*map(keep_on, connections, range(_SLOTS)))
+        finally:
+            spans.end()
+
+
+async def _prefill(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
+    """A prompt of 4,000 tokens after the other; on from +OK to the first token."""
+    async with clients(kernel) as (connection,):
+        while True:
+            stream = await start(connection, prompt(4000, 1))
+            spans.begin()
+            await stream.first.wait()
+            spans.end()
+            await stream.ended.wait()
+
+
+async def _load(bench: Bench, kernel: Kernel, spans: Spans) -> None:
+    """LOAD of the larger model and of the small one in turns; on during the larger one's."""
+    larger, small = bench.model("135m"), bench.model(_SMALL)
+    async with clients(kernel) as (connection,):
+        while True:
+            spans.begin()
+            await connection.ask("LOAD", larger.stem.encode())
+            spans.end()
+            await connection.ask("LOAD", small.stem.encode())
+
+
+_SLOTS, _CONTEXT, _SMALL = 16, 512, "qwen2-1m"
+LOADS = (
+    Load("16 processes decode", "135m", _SLOTS, _CONTEXT, _decode),
+    Load("a 4,000-token prompt is read", "135m", 2, 4608, _prefill),
+    Load("a 135M model loads", _SMALL, _SLOTS, _CONTEXT, _load),
+)

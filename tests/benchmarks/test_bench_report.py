@@ -1,0 +1,90 @@
+"""Reports and the index made from them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from benchmarks import index, report
+from benchmarks.figures import Figure
+from benchmarks.machine import Usage
+
+_QUIET = Usage(seconds=1.0, others_cores=0.0, load_before=0.1, load_after=0.2)
+_LOADED = Usage(seconds=1.0, others_cores=1.0, load_before=0.1, load_after=0.2)
+
+
+def _report(date, *figures, usage=_QUIET, machine="2c-test", **changes):
+    section = report.Section("some", "A claim.", usage, list(figures))
+    whole = report.Report(
+        date=date,
+        commit="abc1234",
+        dirty=False,
+        smoke=False,
+        command=["python", "-m", "benchmarks", "some"],
+        machine={"name": machine, "processor": "Test", "cores": 2},
+        versions={"python": "3"},
+        sections=[section],
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+def _row(text, name):
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_report_is_named_by_date_commit_and_machine_and_reads_back_whole(tmp_path):
+    written = _report("2026-01-02T03:04:05Z", Figure("speed", "tokens/s", [1.5, 2.5]))
+    path = report.write(written, tmp_path)
+    assert path.name == "2026-01-02T030405Z-abc1234-2c-test.json"
+    assert report.read(tmp_path) == [written]
+
+
+def test_the_index_shows_each_claim_with_its_interval_target_and_verdict():
+    text = index.render([_report("2026-01-02T03:04:05Z", Figure("wait", "ms", [12.0], at_most=10))])
+    _, measured, interval, target, verdict, samples, run = _row(text, "wait")
+    assert (measured, interval, target) == ("12 ms", "12 to 12", "≤ 10 ms")
+    assert (verdict, samples) == ("missed by 20%", "1")
+    assert run == "[2026-01-02 abc1234](2026-01-02T030405Z-abc1234-2c-test.json)"
+
+
+def test_a_met_claim_says_so():
+    text = index.render([_report("2026-01-02", Figure("ratio", "", [0.97], at_least=0.95))])
+    assert _row(text, "ratio")[4] == "met"
+
+
+def test_the_newest_measurement_of_a_figure_is_shown_and_others_stay(tmp_path):
+    kept, old, new = (Figure(n, "ms", [v]) for n, v in (("kept", 1.0), ("wait", 2.0), ("wait", 3.0)))
+    report.write(_report("2026-01-03T00:00:00Z", new), tmp_path)
+    report.write(_report("2026-01-02T00:00:00Z", kept, old), tmp_path)
+    index.renew(tmp_path)
+    text = (tmp_path / "index.md").read_text()
+    assert _row(text, "wait")[1] == "3 ms"
+    assert _row(text, "kept")[1] == "1 ms"
+
+
+def test_machines_are_kept_apart():
+    one = _report("2026-01-02", Figure("wait", "ms", [1.0]), machine="2c-one")
+    two = _report("2026-01-02", Figure("wait", "ms", [2.0]), machine="4c-two")
+    text = index.render([one, two])
+    assert text.index("## 2c-one") < text.index("| wait | 1 ms") < text.index("## 4c-two")
+    assert "| wait | 2 ms" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "marks"),
+    [
+        ({}, ""),
+        ({"usage": _LOADED}, "loaded"),
+        ({"dirty": True, "smoke": True}, "smoke, dirty"),
+    ],
+)
+def test_what_takes_from_a_runs_worth_is_marked(changes, marks):
+    text = index.render([_report("2026-01-02", Figure("wait", "ms", [1.0]), **changes)])
+    assert _row(text, "wait")[-1].endswith(f") {marks}" if marks else ")")
+
+
+def test_other_json_files_in_the_folder_are_left_alone(tmp_path):
+    (tmp_path / "model-eval.json").write_text("{}")
+    report.write(_report("2026-01-02T00:00:00Z", Figure("wait", "ms", [1.0])), tmp_path)
+    assert len(report.read(tmp_path)) == 1
