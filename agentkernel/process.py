@@ -263,6 +263,7 @@ class ProcessTable:
     def __init__(self, live_limit: int, ended_limit: int) -> None:
         self._live: dict[int, Process] = {}
         self._ended: dict[int, Process] = {}
+        self._promised: set[int] = set()  # PIDs given out whose processes are not added yet
         self._live_limit, self._ended_limit = live_limit, ended_limit
         self._next_pid = 1
 
@@ -273,15 +274,21 @@ class ProcessTable:
         return iter(list(self._live.values()))
 
     def new_pid(self) -> int:
-        """A PID nobody had; raises SPAWN_FAILED when the table is full."""
-        if len(self._live) >= self._live_limit:
+        """A PID nobody had, with a place for its process; raises SPAWN_FAILED when the table is full."""
+        if len(self._live) + len(self._promised) >= self._live_limit:
             details = {"limit": self._live_limit}
             raise KernelError("SPAWN_FAILED", f"{self._live_limit} processes live", details)
         pid, self._next_pid = self._next_pid, self._next_pid + 1
+        self._promised.add(pid)
         return pid
+
+    def abandon(self, pid: int) -> None:
+        """Give back the place of a PID whose process was not added."""
+        self._promised.discard(pid)
 
     def add(self, process: Process) -> None:
         """Put a process that has a PID from `new_pid` into the table."""
+        self._promised.remove(process.pid)
         self._live[process.pid] = process
 
     def live(self, pid: int) -> Process:

@@ -55,7 +55,7 @@ class Served:
         self.context = load.context
         self.jail: list[str] = []
         self.threads = load.threads
-        self.broken = False
+        self.broken = self._stopped = False
         self.restarts = self.evictions = 0
         self._admitting = 0
         self._make_engine, self._host = make_engine, host
@@ -90,7 +90,8 @@ class Served:
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.wait([self._restart])
-        self._up.clear()
+        self._stopped = True
+        self._up.set()  # whoever waits learns that it is stopped
         await self.engine.stop()
 
     async def admit(self, process: Process) -> None:
@@ -146,6 +147,10 @@ class Served:
         """Ask the engine, and the next one should it die meanwhile."""
         while True:
             await self._up.wait()
+            if self._stopped:
+                raise KernelError("SHUTTING_DOWN")
+            if isinstance(request, port.Append) and request.pid not in self.processes:
+                raise KernelError("PID_NOT_FOUND", f"PID {request.pid} has ended")
             if self.broken:
                 raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
             try:

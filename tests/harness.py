@@ -14,7 +14,7 @@ import uvloop
 
 from agentkernel.auth import Principals
 from agentkernel.config import Config
-from agentkernel.engine.scripted import ScriptedEngine, Script, echo
+from agentkernel.engine.scripted import Script, ScriptedEngine, echo
 from agentkernel.kernel import Kernel
 from agentkernel.protocol.framing import Frame, Reply, ReplyParser
 from agentkernel.server import Server

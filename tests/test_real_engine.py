@@ -1,13 +1,14 @@
 """The whole kernel on the real engine: families, seeds, limits, bad files, and engines that die."""
 
+import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from agentkernel.client import Client, ClientError
 from benchmarks import shapes
 from tests.conftest import LLAMA, MISTRAL, QWEN2
+
+MODELS = Path(__file__).parent.parent / "models"
 
 
 @pytest.fixture
@@ -162,18 +165,20 @@ def test_term_ends_within_the_grace(make_kernel):
 
 
 def test_a_dead_engine_is_replaced_and_greedy_text_goes_on_as_if_nothing_had_happened(make_kernel):
-    kernel = make_kernel()
+    """On the built-in model: random weights are so near ties that rounding may choose another token."""
+    kernel = make_kernel("--models", str(MODELS), model="builtin/agentkernel-tiny")
     with Client(kernel.host, kernel.port) as client, Client(kernel.host, kernel.port) as watcher:
         events = watcher.events()
-        undisturbed = client.exec("hello", max_tokens=600, temperature=0).read()
-        stream = client.exec("hello", max_tokens=600, temperature=0)
+        story = "Tell me a short story about a fox"
+        undisturbed = client.exec(story, temperature=0).read()
+        stream = client.exec(story, temperature=0)
         pieces = iter(stream)
-        begun = [next(pieces) for _ in range(50)]
+        begun = [next(pieces) for _ in range(5)]
         engine_of(kernel).kill()
         assert "".join([*begun, *pieces]) == undisturbed
-        assert stream.result().tokens == 600
-        kinds = [event.kind for event, _ in zip(events, range(6), strict=False)]
-        assert ["engine_died", "engine_restarted"] == [kind for kind in kinds if kind.startswith("engine")]
+        assert stream.result().reason == "stop"
+        kinds = [event.kind for event in itertools.islice(events, 6)]
+        assert [kind for kind in kinds if kind.startswith("engine")] == ["engine_died", "engine_restarted"]
 
 
 def test_an_engine_that_dies_three_times_fails_its_processes_until_it_is_loaded_again(make_kernel):
@@ -206,7 +211,9 @@ def bad_models(tmp_path):
     (root / "text.gguf").write_text("this is no model\n" * 100)
     (root / "empty.gguf").write_bytes(b"")
     (root / "counts.gguf").write_bytes(b"GGUF\x03\0\0\0" + b"\xff" * 16)
-    huge = data.replace(b"llama.block_count" + b"\4\0\0\0" + b"\4\0\0\0", b"llama.block_count" + b"\4\0\0\0" + b"\xff\xff\0\0")
+    huge = data.replace(
+        b"llama.block_count" + b"\4\0\0\0" + b"\4\0\0\0", b"llama.block_count" + b"\4\0\0\0" + b"\xff\xff\0\0"
+    )
     assert huge != data
     (root / "layers.gguf").write_bytes(huge)
     (root / "folder.gguf").mkdir()
@@ -337,14 +344,18 @@ def test_the_engines_jail_refuses(probe, tmp_path):
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "refused\n", done
-    assert os.listdir(tmp_path) == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_netcat_as_in_the_readme(kernel):
-    """`printf … | nc` gets everything, then the close."""
+    """`printf … | nc -N` gets everything, then the close (-N: end the connection's input with one's own)."""
     assert shutil.which("nc"), "netcat is missing: apt-get install netcat-openbsd"
     done = subprocess.run(
-        ["nc", kernel.host, str(kernel.port)], input=b"EXEC me 5\nhello", capture_output=True, timeout=30, check=True
+        ["nc", "-N", kernel.host, str(kernel.port)],
+        input=b"EXEC me 5\nhello",
+        capture_output=True,
+        timeout=30,
+        check=True,
     )
     assert done.stdout.startswith(b"+OK GENERIC ")
     assert b"\n[PROCESS_FINISHED pid=" in done.stdout

@@ -33,8 +33,8 @@ def long(_text):
 async def until(condition):
     """Wait for other tasks until the condition holds."""
     async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
+        while not condition():  # noqa: ASYNC110 - whatever the condition is about, it has no event
+            await asyncio.sleep(0)
 
 
 def reset(peer):

@@ -43,7 +43,7 @@ class Worker:
             command = _decoder.decode(frame)
             try:
                 self._take(command)
-            except Exception as error:  # noqa: BLE001 - one request's fault, and nobody else's
+            except Exception as error:
                 if not isinstance(command, port.Open):
                     raise
                 self._send(port.Refused(command.pid, "INTERNAL", repr(error)))
