@@ -53,7 +53,7 @@ TRAINING_CHAT: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     (NOTED, (
         "I have a file called {p}.", "My file is {p}.", "There are {n} {x} in my {y}.", "I have {n} {x}.", "The number is {n}.", "I like the number {n}.", "I wrote {p} yesterday.", "My {x} is {y}.", "I saw a {x} today.", "The {x} is {y}.", "I bought {n} {x}.",
-        "It was {n} o'clock.", "My friend has a {x}.", "I work with {x} and {y}.", "I am {n} years old.", "The file {p} is mine.", "I am happy today.", "I am tired.", "My day was long.", "I have nothing to do.", "Yesterday I read {p}.", "We had {x} for dinner.",
+        "It was {n} o'clock.", "My friend has a {x}.", "I work with {x} and {y}.", "I am {n} years old.", "The file {p} is mine.", "I am happy today.", "I am tired.", "My day was long.", "I have nothing to do.", "Yesterday I read {p}.", "I called the file {p}.", "There is a file {p}.", "{p} is an old file.", "The file is named {p}.", "I keep {x} in {p}.", "{p} was written by {m}.", "I think of {n} and {n}.", "Our number is {n}.", "We have {p} and {x}.", "My name is {m}.", "{m} is my friend.", "We had {x} for dinner.",
     )),
 )  # fmt: skip
 _WHO = (

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905  (lists of words read better as blocks)
 """How people vary a request without changing what it asks: courtesies, missing full stops, lower case."""
 
 from __future__ import annotations
@@ -22,6 +23,36 @@ CLOSERS = (
 )  # fmt: skip
 
 
+IMPERATIVES = frozenset(
+    """Add Append Ask Calculate Check Compute Copy Create Define Delete Describe Display Do Duplicate Erase
+    Evaluate Execute Explain Extend Fetch Fill Find Get Give Invent Keep Let List Look Make Note Open Pause
+    Print
+    Put Read Recall Record Remember Remove Run Save Say Search Set Show Sleep Solve Start Store Take Teach
+    Tell
+    Wait Work Write""".split()
+)
+ASKING = (
+    "Can you", "Will you", "Would you", "Can you please", "Would you please", "Are you able to",
+    "May I ask you to", "Would it be possible to", "Can I get you to", "Would you kindly",
+)  # fmt: skip
+TELLING = (
+    "I want you to", "I need you to", "You should", "You must", "I ask you to", "Kindly", "Now please",
+    "Go and",
+    "Your task is to", "Next, please", "It is time to", "Somebody has to", "I expect you to",
+    "Be so kind and",
+)  # fmt: skip
+
+
+def _turned(random: Random, text: str) -> str:
+    """An order as a question or a wish: "Read x." becomes "Can you read x?"; other texts stay."""
+    if text.partition(" ")[0] not in IMPERATIVES:
+        return text
+    order = text[0].lower() + text[1:].removesuffix(".")
+    if random.random() < 0.5:
+        return f"{random.choice(ASKING)} {order}" + ("?" if text.endswith(".") else "")
+    return f"{random.choice(TELLING)} {order}" + ("." if text.endswith(".") else "")
+
+
 def dress(random: Random, text: str, keep: tuple[str, ...] = ()) -> str:
     """Vary `text`; whatever is in `keep` stays letter for letter.
 
@@ -32,6 +63,8 @@ def dress(random: Random, text: str, keep: tuple[str, ...] = ()) -> str:
             raise ValueError(f"{kept!r} is not in {text!r}")
     if not text:
         return text
+    if random.random() < 0.25 and not text.endswith(keep):
+        text = _turned(random, text)
     marked = text.endswith(("?", ".", "!")) and not text.endswith(keep)
     if marked and random.random() < 0.12:
         text, marked = text[:-1], False

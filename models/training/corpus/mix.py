@@ -19,7 +19,7 @@ Draw = Callable[[Random], Task]
 _KINDS: tuple[tuple[Draw, float], ...] = (
     (stories.story, 0.11),
     (lambda r: verbs.named(r, TRAINING), 0.11),
-    (lambda r: verbs.wished(r, TRAINING), 0.16),
+    (lambda r: verbs.wished(r, TRAINING), 0.18),
     (lambda r: tools.single(r, TRAINING), 0.33),
     (lambda r: two_step.double(r, TRAINING), 0.13),
     (chat.chat, 0.08),

@@ -23,28 +23,28 @@ HELD_OUT: Mapping[str, Sequence[str]] = {
     "shell": ("Could you run the command {t}", "Please execute the command {t}", "Use the shell: {t}", "Have the shell run {t}"),
     "read_file": (
         "Could you read {p} for me?", "What's written in {p}?", "I'd like to know what is in {p}.", "Please show me the file {p}.", "What does the text in {p} say?", "Tell me the contents of {p}.",
-        "Can you show me what {p} contains?", "Please open {p}.", "Read me the file {p}.", "View {p}.",
+        "Can you show me what {p} contains?", "Open up {p}, will you?", "Read me the file {p}.", "View {p}.",
     ),
     "write_file": (
         'Please save "{t}" to {p}.', 'Could you write "{t}" into {p}?', 'I need a file {p} with the text "{t}".', 'Make {p} say "{t}".', 'Please create {p} with the content "{t}".', 'Store the text "{t}" in the file {p}.',
-        'Write the text "{t}" to {p}.', "Please write {t} to {p}.", 'Create a new file {p} that contains "{t}".', "Save the following in {p}: {t}",
+        'Write the text "{t}" to {p}.', "Could you write {t} to {p}?", 'Create a new file {p} that contains "{t}".', "Save the following in {p}: {t}",
     ),
-    "append_file": ('Please add "{t}" to {p}.', 'Could you append "{t}" to {p}?', 'Add "{t}" at the end of {p}.', 'Append the line "{t}" to {p}.'),
+    "append_file": ('I\'d like "{t}" added to {p}.', 'Could you append "{t}" to {p}?', 'Add "{t}" at the end of {p}.', 'Append the line "{t}" to {p}.'),
     "list_files": (
         "Could you list the files?", "What files do I have?", "Show me all the files in the workspace.", "Tell me what files there are.", "Which files are in the workspace?", "I'd like to see the files.",
         "Please show me my files.", "Give me the list of files.", "Let me see the files here.", "List all files.",
     ),
-    "list_folder": ("Please list the files in {d}.", "Show me what files are in {d}.", "What files are in the folder {d}?", "Could you list the folder {d}?"),
-    "search_text": ('Please look for "{t}" in {p}.', 'Can you find "{t}" in {p}?', 'Search the file {p} for "{t}".', 'Where in {p} is "{t}"?'),
-    "delete_file": ("Could you delete {p}?", "Please remove the file {p}.", "I want {p} deleted.", "Delete the file called {p}."),
+    "list_folder": ("I'd like to see the files in {d}.", "Show me what files are in {d}.", "What files are in the folder {d}?", "Could you list the folder {d}?"),
+    "search_text": ('Could you look for "{t}" in {p}?', 'Could you find "{t}" in {p}?', 'Search the file {p} for "{t}".', 'Where in {p} is "{t}"?'),
+    "delete_file": ("Could you delete {p}?", "Could you remove {p} for me?", "I want {p} deleted.", "Delete the file called {p}."),
     "get_time": (
         "Could you tell me the time?", "What's the current time?", "What time do we have?", "Please give me the current date.", "Which day is it today?", "I'd like to know the time.", "Do you have the time?",
         "Say what time it is.", "What's today's date?", "What is the time right now?",
     ),
-    "sleep": ("Could you sleep for {n} seconds?", "Please wait {n} seconds.", "I want you to pause for {n} seconds.", "Now rest {n} seconds."),
-    "ask_human": ('Could you ask the human "{t}"', 'Please ask the human: "{t}"', 'Ask the human this question: "{t}"', 'Let the human answer "{t}"'),
-    "mem_read": ("What did you store under {k}?", "Please recall {k}.", "Tell me what is stored under {k}.", "Read the value of {k} from memory."),
-    "mem_write": ('Please remember "{t}" as {k}.', 'Could you store "{t}" under {k}?', 'Keep "{t}" in memory as {k}.', 'Put "{t}" in memory under the key {k}.'),
+    "sleep": ("Could you sleep for {n} seconds?", "Could you wait {n} seconds?", "I'd like you to pause for {n} seconds.", "Now rest {n} seconds."),
+    "ask_human": ('Could you ask the human "{t}"', 'I\'d like the human to answer "{t}"', 'Ask the human this question: "{t}"', 'Let the human answer "{t}"'),
+    "mem_read": ("What did you store under {k}?", "Could you recall {k}?", "Tell me what is stored under {k}.", "Read the value of {k} from memory."),
+    "mem_write": ('Could you remember "{t}" as {k}?', 'Could you store "{t}" under {k}?', 'Keep "{t}" in memory as {k}.', 'Put "{t}" in memory under the key {k}.'),
     "calc_write": (
         "Could you compute {q} and save it to {p}?", "What is {q}? Please put the result in {p}.", "Please work out {q} and write the answer to {p}.", "I'd like {q} computed and saved in {p}.",
         "How much is {q}? Write the result to {p}.", "Calculate {q}. Then store it in {p}.", "Compute {q}, then save the result in {p}.", "Figure out {q} and write it into {p}.",
@@ -52,9 +52,9 @@ HELD_OUT: Mapping[str, Sequence[str]] = {
     "calc_append": ("Please compute {q} and add it to the end of {p}.", "What is {q}? Add the result to {p}.", "Calculate {q} and append it to {p}."),
     "calc_remember": ("Please compute {q} and remember the result as {k}.", "What is {q}? Store it in memory as {k}.", "Calculate {q} and remember it as {k}."),
     "time_write": ("Please write the current time to {p}.", "Could you save the time in {p}?", "What is the date? Write it to {p}.", "Put the current time into {p}."),
-    "copy": ("Please copy {p} to {o}.", "Could you copy {p} into {o}?", "Take the text of {p} and write it to {o}.", "Save the contents of {p} as {o}."),
+    "copy": ("I'd like a copy of {p} in {o}.", "Could you copy {p} into {o}?", "Take the text of {p} and write it to {o}.", "Save the contents of {p} as {o}."),
     "write_again": ("Please write that to {p}.", "Now save the number in {p}.", "Could you put it into {p}?", "Then store it in {p}."),
-    "read_back": ("Please read it back.", "Show me what it says.", "Read that file.", "Let me check it."),
+    "read_back": ("Could you read it back?", "Show me what it says.", "Read that file.", "Let me check it."),
     "thanks": ("Thanks so much.", "Thank you, that's it.", "Good work.", "Fine."),
 }  # fmt: skip
 WISHES: Mapping[str, Sequence[str]] = {
@@ -93,7 +93,7 @@ SYSTEMS: Mapping[str, Sequence[str]] = {
     "plain": ("You are a friendly assistant.", "You are the helper of {x}.", "Be brief.", "You are a small model named {x}."),
 }  # fmt: skip
 STORIES: Sequence[str] = (
-    "I'd love {s}.", "Could you please tell me {s}?", "How about {s}?", "Would you write {s}?", "Let's have {s}.", "Think of {s}.", "Can I have {s}?", "Tell us {s}.", "Do tell me {s}.", "Now I would like to hear {s}.",
+    "I'd love {s}.", "Could you please tell me {s}?", "How about {s}?", "Could you come up with {s}?", "Let's have {s}.", "Think of {s}.", "Can I have {s}?", "Tell us {s}.", "Do tell me {s}.", "Now I would like to hear {s}.",
 )  # fmt: skip
 HEROES: Sequence[str] = (
     "walrus", "zebra", "giraffe", "panda", "eagle", "flamingo", "salmon", "moth", "hamster", "weasel", "lobster", "stork", "captain", "carpenter", "nurse", "pilot", "magician", "juggler", "grandmother", "detective", "beaver",
