@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -29,6 +30,7 @@ from agentkernel.config import ConfigError
 from agentkernel.errors import KernelError
 from agentkernel.hub import PullError
 
+_USAGE = 2
 _COMMANDS = (serve, run, ps, wait, kill, term, suspend, resume, models, status, logs, doctor, config)
 
 
@@ -51,14 +53,28 @@ for _command in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program `agentkernel`; ends with `SystemExit`."""
+    _prepare_output()
     try:
         code = root.main(arguments, "agentkernel", standalone_mode=False)
     except click.Abort:
         code = INTERRUPTED
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"agentkernel: {error.message}", err=True)
         code = error.exit_code
     except (ClientError, ConfigError, KernelError, PullError, OSError) as failure:
         say(failure)
         code = exit_code(failure)
+    except UnicodeEncodeError:
+        click.echo("agentkernel: an argument is not UTF-8", err=True)
+        code = _USAGE
     sys.exit(code)
+
+
+def _prepare_output() -> None:
+    """Let printing never fail for a closed standard output or a character that it has no bytes for."""
+    sys.stdout = sys.stdout or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")

@@ -2,7 +2,8 @@
 
 Rules
 1. Lines are read from the file the kernel keeps and its older ones; no kernel need run.
-2. `--follow` goes on where the file was renamed and begun anew.
+2. A PID is one of the kernel that ran last: PIDs begin at 1 with each.
+3. `--follow` goes on where the file was renamed and begun anew.
 """
 
 from __future__ import annotations
@@ -46,13 +47,14 @@ def logs(
     if not path.exists():
         raise click.ClickException(f"{path}: no log; has a kernel run with this state directory?")
     with path.open(errors="replace") as current:
-        past = deque(_events(_history(path, current), pid), maxlen=lines)
+        past = _last(_events(_history(path, current)), pid, lines)
         if shape == "json":
             show_rows(list(past), {}, shape)
             return
-        coming = _events(_following(path, current), pid) if follow else ()
-        for events in (past, coming):
-            for event in events:
+        for event in past:
+            _show(event, shape)
+        for event in _events(_following(path, current)) if follow else ():
+            if pid in (None, event.get("pid")):
                 _show(event, shape)
 
 
@@ -85,14 +87,25 @@ def _renamed(path: Path, file: TextIO) -> bool:
         return False
 
 
-def _events(lines: Iterable[str], pid: int | None) -> Iterator[Event]:
-    """The events that are of the process; a line that is no JSON object is left out."""
+def _last(events: Iterable[Event], pid: int | None, count: int) -> deque[Event]:
+    """The last events, of the process where one is named."""
+    last: deque[Event] = deque(maxlen=count)
+    for event in events:
+        if pid is not None and event.get("event") == "listening":
+            last.clear()
+        if pid in (None, event.get("pid")):
+            last.append(event)
+    return last
+
+
+def _events(lines: Iterable[str]) -> Iterator[Event]:
+    """The lines' events; a line that is no JSON object is left out."""
     for line in lines:
         try:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict) and pid in (None, event.get("pid")):
+        if isinstance(event, dict):
             yield event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -125,12 +126,14 @@ async def _load(target: Target, selector: str) -> dict[str, Any]:
 
 async def _show_progress(events: AsyncIterator[Event], name: str) -> None:
     """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        return
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.progress import Progress  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    with contextlib.suppress(asyncio.CancelledError), Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"Loading {name}", total=1.0, visible=console.is_terminal)
+    bar = Progress(console=Console(stderr=True), transient=True)
+    with contextlib.suppress(asyncio.CancelledError), bar:
+        task = bar.add_task(f"Loading {name}", total=1.0)
         async for event in events:
             if event.kind == "load_progress":
                 bar.update(task, completed=event.fields["fraction"])

@@ -82,18 +82,16 @@ def _table(rows: list[list[Any]], headings: list[str]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, show_header=bool(headings), header_style="bold")
-    count = len(headings) or 2
-    for i in range(count):
-        numbers = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
-        table.add_column(
-            headings[i] if headings else "",
-            justify="right" if numbers and headings else "left",
-            no_wrap=bool(headings),
-        )
+    for i, heading in enumerate(headings or ["", ""]):
+        numbers = bool(headings and rows) and all(isinstance(row[i], int | float) for row in rows)
+        table.add_column(heading, justify="right" if numbers else "left", no_wrap=bool(headings))
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    width = None if sys.stdout.isatty() else _WIDE
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _cell(value: Any) -> str:

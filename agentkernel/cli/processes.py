@@ -13,7 +13,6 @@ from agentkernel.cli.failure import exit_code, say
 from agentkernel.cli.output import Format, Row, format_option, show_record, show_rows
 from agentkernel.cli.target import Target, target_options
 from agentkernel.client import ClientError
-from agentkernel.protocol.verbs import VERBS
 
 _PS_COLUMNS = {
     "PID": "pid",
@@ -63,10 +62,10 @@ def wait(context: click.Context, target: Target, pid: str, timeout: float | None
     context.exit(0 if ended["state"] == "Done" else _UNDONE)
 
 
-def _signal(verb: str) -> click.Command:
+def _signal(verb: str, help_: str) -> click.Command:
     """The command of a verb that takes a PID and answers with what became of it."""
 
-    @click.command(verb.lower(), help=f"{VERBS[verb].summary.capitalize()}.")
+    @click.command(verb.lower(), help=help_)
     @click.argument("pids", metavar="PID...", nargs=-1, required=True)
     @target_options
     @format_option
@@ -88,4 +87,6 @@ def _signal(verb: str) -> click.Command:
     return command
 
 
-kill, term, suspend = _signal("KILL"), _signal("TERM"), _signal("SUSPEND")
+kill = _signal("KILL", "End processes at their next step.")
+term = _signal("TERM", "End processes at the end of their sentence.")
+suspend = _signal("SUSPEND", "Take processes off the processor until they are resumed.")

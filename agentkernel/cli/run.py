@@ -47,8 +47,8 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--capability", type=click.Choice(list(WORKLOADS)), help="Class that sets the quota.")
 @click.option("--priority", type=click.Choice(PRIORITIES))
 @click.option("--raw", is_flag=True, default=None, help="No chat template: the prompt as it is.")
-@click.option("--grammar", type=_text_file, help="File of a GBNF grammar for the answer.")
-@click.option("--json-schema", type=_json_file, help="File of a JSON schema for the answer.")
+@click.option("--grammar", type=_text_file, metavar="FILE", help="GBNF grammar of the answer.")
+@click.option("--json-schema", type=_json_file, metavar="FILE", help="JSON schema of the answer.")
 @click.option("--system", help="System message before the prompt.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
@@ -84,7 +84,7 @@ def run(
             show_record({"pid": stream.pid}, shape)
 
 
-@click.command(short_help="Put suspended processes back.")
+@click.command(short_help="Put a suspended process back.")
 @click.argument("pid")
 @target_options
 @format_option

@@ -8,6 +8,8 @@ Rules
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import click
 import msgspec
 
 from agentkernel import config as configuration
+from agentkernel.config import Config
 
 SERVER_MODULES = ("uvloop", "structlog", "psutil", "llama_cpp")
 SERVER_EXTRA = "pip install 'agentkernel[server]'"
@@ -62,15 +65,29 @@ def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
     def announce(host: str, port: int) -> None:
         click.echo(f"ready {f'[{host}]' if ':' in host else host}:{port}")
         if show_hints:
-            click.echo(_hints(host, port))
+            click.echo(_hints(config, host, port))
 
     daemon.serve(config, announce)
 
 
-def _hints(host: str, port: int) -> str:
+def _hints(config: Config, host: str, port: int) -> str:
+    """Three things to type, as they work from here."""
     at = "" if (host, port) == ("127.0.0.1", 6380) else f" --host {host} --port {port}"
+    first = "EXEC me - Tell me a story"
+    if config.auth.required:
+        at += f" --token-file {config.token_file}"
+        first = f"AUTH me - and a token of {config.token_file}"
+    program = _program()
     return (
-        f"Try:  nc {host} {port}      then type:  EXEC me - Tell me a story\n"
-        f"      agentkernel run{at} 'Tell me a story'\n"
-        f"      agentkernel ps{at}"
+        f"Try:  nc {host} {port}      and there:  {first}\n"
+        f"      {program} run{at} 'Tell me a story'\n"
+        f"      {program} ps{at}"
     )
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    own = Path(sys.argv[0])
+    if own.name == "__main__.py":
+        return f"{sys.executable} -m agentkernel.cli"
+    return own.name if shutil.which(own.name) else os.path.relpath(own)

@@ -42,15 +42,17 @@ class Target:
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--config`; the command gets it as `file`."""
-    return click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file.")(command)
+    return click.option(
+        "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Settings file."
+    )(command)
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--host`, `--port`, `--token-file` and `--config`; the command gets a `Target` first."""
 
     @click.option("--host", help="The kernel's address.")
-    @click.option("--port", help="The kernel's port.")
-    @click.option("--token-file", help="File that holds your token.")
+    @click.option("--port", metavar="N", help="The kernel's port.")
+    @click.option("--token-file", metavar="FILE", help="File that holds your token.")
     @config_option
     @functools.wraps(command)
     def wrapper(

@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -42,7 +43,8 @@ class UnreachableError(ClientError):
     """No kernel could be reached."""
 
     def __init__(self, address: str, error: OSError) -> None:
-        why = error.strerror or str(error)
+        system = error.errno is not None and error.errno > 0  # asyncio's own texts repeat the address
+        why = os.strerror(error.errno or 0) if system else error.strerror or str(error) or "timed out"
         super().__init__("CONNECTION_FAILED", f"no kernel at {address}: {why}", retryable=True)
 
 
