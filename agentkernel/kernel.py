@@ -20,17 +20,7 @@ from agentkernel.config import Config, Generation
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.models import Models
-from agentkernel.process import (
-    Event,
-    Message,
-    Owner,
-    Priority,
-    Process,
-    ProcessTable,
-    Sink,
-    State,
-    Wait,
-)
+from agentkernel.process import Event, Message, Owner, Priority, Process, ProcessTable, Sink, State, Wait
 from agentkernel.request import ExecRequest
 from agentkernel.serving import Served
 
@@ -70,28 +60,21 @@ class Kernel:
 
     async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
         """Start a process; returns once its prompt is tokenised and admitted, before its prefill."""
-        if self.draining:
-            raise KernelError("SHUTTING_DOWN")
-        served = self.models.current()
+        served = self._current()
         pid = self.table.new_pid()
-        plan = request.plan(self.generation, self.seed, pid)
-        quota_tokens, quota_syscalls = request.quotas(plan)
-        process = Process(
-            pid=pid,
-            owner=owner,
-            plan=plan,
-            model_id=served.card.id,
-            priority=request.priority,
-            quota_tokens=quota_tokens,
-            quota_syscalls=quota_syscalls,
-            created=self.clock(),
-            sink=sink,
-        )
-        await served.admit(process)
-        self.table.add(process)
+        try:
+            process = self._process(pid, owner, request, served)
+            process.sink, process.client = sink, sink.client if sink else 0
+            await served.admit(process)
+            if self.draining:  # it has begun meanwhile
+                served.close(process)
+                raise KernelError("SHUTTING_DOWN")
+            self.table.add(process)
+        finally:
+            self.table.abandon(pid)
         self.counters["execs"] += 1
-        _log.info("process started", pid=pid, owner=owner.name, model=served.card.id)
-        self.emit("session_started", process, workload=plan.workload, priority=process.priority)
+        self._log_start(process)
+        self.emit("session_started", process, workload=process.plan.workload, priority=process.priority)
         asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
         return process
 
@@ -104,15 +87,18 @@ class Kernel:
         if process.generated >= process.quota_tokens:
             raise KernelError("WRONG_STATE", f"PID {pid} has used its quota")
         process.sink = process.sink or sink
+        before = process.wait
         process.move(Event.WAKE, self.clock())
         served = self._served(process)
         try:
             await served.append(process, Message("user", text))
         except KernelError:
             if process.state is State.READY:
-                process.move(Event.WAIT, self.clock(), Wait.INPUT)
+                process.move(Event.WAIT, self.clock(), before)
             raise
         process.begin_turn()
+        if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
+            process.move(Event.WAKE, self.clock())
         if process.state is State.READY:
             served.set_runnable(process, runnable=True)
         return process
@@ -343,6 +329,9 @@ class Kernel:
         if not process.plan.interactive or exhausted or end not in ("stop", "length"):
             self._end(process, _ENDINGS[end], reason)
             return
+        if process.terminating or self.draining:
+            self._end(process, Event.TERMINATE, "terminated" if process.terminating else "shutdown")
+            return
         process.turn_over, process.reason = True, end
         if process.state is State.SUSPENDED:
             return
@@ -363,7 +352,8 @@ class Kernel:
             if not future.done():
                 future.set_result(process)
         seconds = round(process.elapsed(now), 3)
-        _log.info("process ended", pid=process.pid, reason=reason, tokens=process.generated)
+        who = {"client": process.client, "pid": process.pid}
+        _log.info("process ended", **who, reason=reason, tokens=process.generated)
         self.emit(
             "session_finished",
             process,
@@ -375,6 +365,22 @@ class Kernel:
         self.models.retire_idle()
         if not len(self.table):
             self._empty.set()
+
+    def _current(self) -> Served:
+        if self.draining:
+            raise KernelError("SHUTTING_DOWN")
+        return self.models.current()
+
+    def _process(self, pid: int, owner: Owner, request: ExecRequest, served: Served) -> Process:
+        plan = request.plan(self.generation, self.seed, pid)
+        tokens, syscalls = request.quotas(plan)
+        now, model = self.clock(), served.card.id
+        return Process(pid, owner, plan, model, request.priority, tokens, syscalls, now)
+
+    def _log_start(self, process: Process) -> None:
+        who = {"client": process.client, "pid": process.pid}
+        _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
+        _log.debug("prompt", **who, prompt=process.plan.prompt, messages=process.plan.messages)
 
     def _mine(self, owner: Owner, pid: int) -> Process:
         process = self.table.live(pid)

@@ -30,8 +30,9 @@ class Reader(Protocol):
 class Outbox:
     """The `Sink` of a connection, between the kernel and a transport."""
 
-    def __init__(self, connection: ServerConnection, reader: Reader, limit: int) -> None:
+    def __init__(self, connection: ServerConnection, reader: Reader, limit: int, client: int = 0) -> None:
         self._connection, self._reader, self._limit = connection, reader, limit
+        self.client = client
         self._control: deque[bytes] = deque()
         self._data: deque[tuple[int, bytes]] = deque()
         self._control_bytes = self._data_bytes = 0

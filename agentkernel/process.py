@@ -151,7 +151,9 @@ class Owner:
 
 
 class Sink(Protocol):
-    """Where a process's output goes. No method blocks or raises."""
+    """Where a process's output goes. No method blocks or raises; `client` names it in the log."""
+
+    client: int
 
     def data(self, pid: int, offset: int, text: bytes) -> bool:
         """Take text that starts at the byte offset; false when the reader is behind."""
@@ -178,6 +180,7 @@ class Process:
     quota_tokens: int
     quota_syscalls: int
     created: float
+    client: int = 0  # that started it, for the log
 
     state: State = State.READY
     wait: Wait | None = None

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         settings = server.settings
         self._parser = RequestParser(Limits(settings.header_bytes, settings.body_bytes))
         self._protocol = ServerConnection()
-        self._outbox = Outbox(self._protocol, self, settings.output_bytes)
+        self._outbox = Outbox(self._protocol, self, settings.output_bytes, client)
         self._session = Session(self._protocol, self._outbox, server.principals.default)
         self._commands: deque[Command | Rejected] = deque()
         self._task: asyncio.Task[None] | None = None

@@ -75,7 +75,7 @@ def test_replies_keep_the_order_of_the_commands_when_one_has_to_wait(demo):
         async with scripted_server(demo, auto=False) as bench, Peer.connect(bench.port) as peer:
             await peer.send(b"EXEC me - hi\nWAIT me - 1\nPING me 0\nLIST_MODELS me 0\n")
             assert (await peer.reply()).payload.startswith(b"Process Started")
-            await until(lambda: bench.engines[-1].step())
+            await until(bench.engines[-1].step)
             while bench.engines[-1].step():
                 pass
             assert [(await peer.reply()).code for _ in range(3)] == ["WAIT", "PING", "GENERIC"]
