@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import sys
 import signal
 from collections.abc import Callable
 from importlib import resources
@@ -35,6 +36,8 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
         Path(path).mkdir(parents=True, exist_ok=True, mode=0o700)
     log.configure(config.log, config.log_file)
     principals = load_principals(config)
+
+    sys.setswitchinterval(0.0005)  # a thread that reads a model's header must not hold up clients
 
     async def main() -> None:
         kernel = Kernel(config, EngineProcess)
