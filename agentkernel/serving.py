@@ -66,7 +66,7 @@ class Served:
         self._restart: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        state = "broken" if self.broken else "up" if self._up.is_set() else "down"
+        state = "broken" if self.broken else "down" if self._stopped or not self._up.is_set() else "up"
         return f"<Served {self.card.id} {state} processes={len(self.processes)}>"
 
     @property
@@ -130,7 +130,7 @@ class Served:
 
     def schedule(self) -> None:
         """Apply what the scheduler decides."""
-        if not self._up.is_set():
+        if self.broken or self._stopped or not self._up.is_set():
             return
         now = self._clock()
         for change in self.scheduler.assign():
