@@ -67,3 +67,5 @@ def test_pids_grow_and_never_come_again(actions: list[str], limit: int) -> None:
             given_out.append(pid)
             if action == "spawn":
                 table.add(process(pid, 0.0))
+            else:
+                table.abandon(pid)
