@@ -6,6 +6,7 @@ Rules
 3. Waiting processes go by priority, then by arrival; a holder that can run is not displaced.
 4. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
    the one idle longest gives way first.
+5. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Scheduler:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._free = list(range(slots - 1, -1, -1))
+        self._free = list(range(slots))  # a heap
         self._tasks: dict[int, _Task] = {}
         self._queue: list[tuple[int, int, int]] = []  # -rank, arrival, pid
         self._idle: dict[int, None] = {}  # holders that can't run, longest idle first
@@ -69,13 +70,13 @@ class Scheduler:
         """Forget a process and free its slot."""
         task = self._tasks.pop(pid, None)
         if task is not None and task.slot is not None:
-            self._free.append(task.slot)
+            heapq.heappush(self._free, task.slot)
         self._idle.pop(pid, None)
         self._again.pop(pid, None)
 
     def reset(self) -> None:
         """The engine lost every context: nobody holds a slot."""
-        self._free = list(range(self.slots - 1, -1, -1))
+        self._free = list(range(self.slots))
         self._idle.clear()
         self._again.clear()
         for pid, task in self._tasks.items():
@@ -133,7 +134,7 @@ class Scheduler:
                 del self._idle[victim]
                 changes.append(self._release(victim))
             task = self._tasks[first]
-            task.slot, task.granted = self._free.pop(), True
+            task.slot, task.granted = heapq.heappop(self._free), True
             changes.append(Grant(first, task.slot))
         return changes
 
@@ -149,7 +150,7 @@ class Scheduler:
         if slot is None:
             raise ValueError(f"PID {pid} holds no slot")
         task.slot, task.granted = None, False
-        self._free.append(slot)
+        heapq.heappush(self._free, slot)
         return Revoke(pid, slot)
 
     def _enqueue(self, pid: int, task: _Task) -> None:

@@ -27,6 +27,16 @@ def test_slots_go_out_in_order_of_arrival() -> None:
     assert [made.slot(pid) for pid in (7, 8, 9)] == [0, 1, None]
 
 
+def test_the_lowest_free_slot_goes_out_first_whatever_order_they_were_freed_in() -> None:
+    made = scheduler(4, 1, 2, 3, 4)
+    made.assign()
+    for pid in (2, 4, 1):
+        made.remove(pid)
+    for pid in (5, 6, 7):
+        made.add(pid, "normal")
+    assert made.assign() == [Grant(5, 0), Grant(6, 1), Grant(7, 3)]
+
+
 def test_priority_goes_before_arrival() -> None:
     made = Scheduler(4)
     for pid, priority in enumerate(("low", "normal", "critical", "high", "critical"), 1):

@@ -172,6 +172,7 @@ class Batcher:
         rows = []
         for i, n in compose(pending, self._batch, chunk, self._turn):
             rows.append((served[i], self._row(served[i], n)))
+        rows.sort(key=lambda item: item[1].slot)  # llama.cpp decodes at once only slots in sequence
         tokens = sum(len(row.tokens) for _, row in rows)
         prefills = tokens > len(rows)
         if not prefills:
