@@ -149,8 +149,8 @@ class Kernel:
         process = self._mine(owner, pid)
         self.counters["signals"] += 1
         if process.state is State.RUNNING and process.phase == "decode" and not process.terminating:
-            process.terminating = True
             grace = self.config.limits.term_grace_tokens
+            process.finish_by = process.generated + grace
             self._served(process).engine.send(port.Finish(pid, grace))
         else:
             self._end(process, Event.TERMINATE, "terminated")

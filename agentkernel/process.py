@@ -198,7 +198,7 @@ class Process:
     ended: float = 0.0
 
     sink: Sink | None = None
-    terminating: bool = False
+    finish_by: int = 0  # once told to end: the generated tokens it may have then
     waiting_before: Wait | None = None
     phase: str = "queued"
     since: float = 0.0
@@ -207,6 +207,11 @@ class Process:
     def __post_init__(self) -> None:
         self.since = self.created
         self.turn_limit = self.plan.max_tokens
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it was told to end and may finish its sentence."""
+        return self.finish_by > 0
 
     @property
     def budget(self) -> int:

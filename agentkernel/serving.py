@@ -193,21 +193,30 @@ class Served:
             self._on_death(str(error))
             return
         live = list(self.processes.values())
-        try:
-            await asyncio.gather(*(self.engine.open(_open_request(p)) for p in live))
-        except KernelError as error:
-            _log.warning("processes not reopened", model=self.card.id, error=str(error))
+        if not all(await asyncio.gather(*(self._reopen(process) for process in live))):
             return  # it died again, and `_on_death` knows
         self.restarts += 1
         for process in live:
             if process.pid not in self.processes:
                 self.engine.send(port.Close(process.pid))
             elif process.terminating:
-                self.engine.send(port.Finish(process.pid, process.budget))
+                self.engine.send(port.Finish(process.pid, max(1, process.finish_by - process.generated)))
         self._up.set()
         _log.info("engine restarted", model=self.card.id, processes=len(live))
         self._host.emit("engine_restarted", model=self.card.id, processes=len(live))
         self.schedule()
+
+    async def _reopen(self, process: Process) -> bool:
+        """Open a live process in the new engine, or fail it alone; False when that engine died too."""
+        try:
+            await self.engine.open(_open_request(process))
+        except KernelError as error:
+            if error.code == "ENGINE_FAILED":
+                return False
+            _log.warning("process not reopened", pid=process.pid, error=str(error))
+            if process.pid in self.processes:
+                self._host.fail(process, "engine_failed")
+        return True
 
 
 def _open_request(process: Process) -> port.Open:
