@@ -1,0 +1,352 @@
+"""One model being served: slots, an engine that dies, and what becomes of its processes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentkernel.engine import port
+from agentkernel.engine.scripted import ScriptedEngine
+from agentkernel.errors import KernelError
+from agentkernel.process import State, Wait
+from tests.by_hand import ADMIN, ME, Bench, Screen, boot, run, settle, words
+
+
+async def die(bench: Bench) -> None:
+    """Kill the live engine and let the next one come up."""
+    bench.engine.die()
+    await settle()
+
+
+def test_more_processes_than_slots_take_turns_as_slots_come_free(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, lambda text: text)
+        for prompt in ("a b c", "d", "e f", "g"):
+            await bench.exec(prompt)
+        bench.finish()
+        assert bench.screen.text == {1: "a b c", 2: "d", 3: "e f", 4: "g"}
+        assert [(grant.pid, grant.slot) for grant in bench.sent(port.Grant)] == [
+            (1, 0),
+            (2, 1),
+            (3, 1),
+            (4, 0),
+        ]
+        assert bench.sent(port.Revoke) == []
+
+    run(main())
+
+
+def test_an_idle_holder_gives_way_and_comes_back_from_its_tokens(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, lambda text: f"re: {text}", engine={"slots": 1})
+        idle = await bench.exec("one", interactive=True)
+        bench.finish()
+        await bench.exec("other")
+        assert bench.engine.sent[-2:] == [port.Revoke(1), port.Grant(2, 0)]
+        assert bench.kernel.models.current().evictions == 1
+        bench.finish()
+        await bench.kernel.send_input(ME, 1, "two", bench.screen)
+        bench.finish()
+        assert bench.screen.text == {1: "re: onere: two", 2: "re: other"}
+        assert idle.wait is Wait.INPUT
+
+    run(main())
+
+
+def test_when_the_engine_dies_nothing_is_lost_or_said_twice(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        bench.kernel.subscribe(ADMIN, bench.screen)
+        runs, queued = await bench.exec(max_tokens=9), await bench.exec(max_tokens=3)
+        third = await bench.exec(max_tokens=2, stop=" w5")
+        bench.step(2)
+        bench.engine.die("signal 11")
+        assert (runs.state, runs.phase) == (State.READY, "queued")
+        bench.kernel.readable(1)
+        await settle()
+        assert len(bench.engines) == 2
+        bench.finish()
+        assert bench.screen.text == {1: words(9), 2: words(3), 3: words(2)}
+        assert {p.state for p in (runs, queued, third)} == {State.DONE}
+        died, *_, again = [event for event in bench.screen.events if event["kind"].startswith("engine")]
+        assert died == {"kind": "engine_died", "model": "demo", "reason": "signal 11", "broken": False}
+        assert again == {"kind": "engine_restarted", "model": "demo", "processes": 3}
+        assert bench.kernel.models.current().restarts == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_death_at_any_token_of_any_turn_is_not_seen_in_the_text(tmp_path: Path, after: int) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, lambda text: f"re: {text} ok", engine={"slots": 1})
+        await bench.exec("one", interactive=True)
+        for _ in range(after):
+            bench.step()
+        await die(bench)
+        bench.finish()
+        await bench.kernel.send_input(ME, 1, "two", bench.screen)
+        for _ in range(after):
+            bench.step()
+        await die(bench)
+        bench.finish()
+        assert bench.screen.text[1] == "re: one okre: two ok"
+
+    run(main())
+
+
+def test_waiting_and_suspended_processes_survive_a_death_as_they_were(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, engine={"slots": 4})
+        stopped, sleeps = await bench.exec(max_tokens=4), await bench.exec(max_tokens=4)
+        slow = Screen()
+        slow.full = True
+        behind = await bench.exec(sink=slow, max_tokens=4)
+        turned = await bench.exec(interactive=True, max_tokens=1)
+        bench.step()
+        bench.kernel.stop_output(ME, 1)
+        bench.kernel.suspend(ME, 2)
+        before = [(p.state, p.wait) for p in (stopped, sleeps, behind, turned)]
+        await die(bench)
+        bench.step(2)
+        assert [(p.state, p.wait) for p in (stopped, sleeps, behind, turned)] == before
+        bench.kernel.continue_output(ME, 1)
+        bench.kernel.resume(ME, 2, None)
+        slow.full = False
+        bench.kernel.readable(3)
+        bench.kernel.continue_output(ME, 4)
+        bench.finish()
+        assert bench.screen.text == {1: words(4), 2: words(4), 4: words(2)}
+        assert slow.text == {3: words(4)}
+
+    run(main())
+
+
+def test_what_was_changed_while_the_engine_was_down_holds(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, engine={"slots": 4})
+        for _ in range(4):
+            await bench.exec(max_tokens=5)
+        bench.step(2)
+        bench.engine.die()
+        bench.kernel.set_quota(ME, 1, 4, None)
+        bench.kernel.kill(ME, 2)
+        bench.kernel.suspend(ME, 3)
+        bench.kernel.term(ME, 4)
+        await settle()
+        bench.finish()
+        assert bench.screen.text == {1: words(4), 2: words(2), 3: words(2), 4: words(2)}
+        assert set(bench.screen.ends) == {1, 2, 4}
+
+    run(main())
+
+
+class SlowStart(ScriptedEngine):
+    """Comes up once the gate is open, or does not."""
+
+    gate: asyncio.Event
+    fails = False
+
+    async def start(self, load, on_progress):
+        await self.gate.wait()
+        if self.fails:
+            raise KernelError("LOAD_FAILED", "no")
+        return await super().start(load, on_progress)
+
+
+async def down(tmp_path: Path, *, for_good: bool = False) -> tuple[Bench, asyncio.Event]:
+    """A kernel whose engine has died while process 1 waited for input, and the gate for the next."""
+    made: list[SlowStart] = []
+    gate = asyncio.Event()
+    gate.set()
+
+    def make(script) -> SlowStart:
+        engine = SlowStart(script, auto=False)
+        engine.gate, engine.fails = gate, for_good and bool(made)
+        made.append(engine)
+        return engine
+
+    bench = await boot(tmp_path, make=make)
+    await bench.exec(interactive=True, max_tokens=2)
+    bench.finish()
+    gate.clear()
+    await die(bench)
+    return bench, gate
+
+
+def test_an_exec_while_the_engine_is_down_waits_for_the_next_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, gate = await down(tmp_path)
+        asked = asyncio.ensure_future(bench.exec(max_tokens=3))
+        await settle()
+        assert not asked.done()
+        gate.set()
+        process = await asked
+        bench.finish()
+        assert bench.screen.text[process.pid] == words(3)
+
+    run(main())
+
+
+def test_input_while_the_engine_is_down_waits_for_the_next_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, gate = await down(tmp_path)
+        asked = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
+        await settle()
+        gate.set()
+        await asked
+        bench.finish()
+        assert bench.screen.text[1] == words(2) * 2
+
+    run(main())
+
+
+def test_input_to_a_process_that_is_killed_meanwhile_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, gate = await down(tmp_path)
+        asked = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
+        await settle()
+        bench.kernel.kill(ME, 1)
+        gate.set()
+        with pytest.raises(KernelError, match="PID_NOT_FOUND"):
+            await asked
+
+    run(main())
+
+
+def test_an_exec_or_input_that_was_under_way_when_the_engine_died_is_asked_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+        gate.set()
+
+        class DiesAsking(ScriptedEngine):
+            async def open(self, request):
+                await gate.wait()
+                return await super().open(request)
+
+        bench = await boot(tmp_path, make=lambda script: DiesAsking(script, auto=False))
+        await bench.exec(interactive=True, max_tokens=2)
+        bench.finish()
+        gate.clear()
+        started = asyncio.ensure_future(bench.exec(max_tokens=3))
+        turned = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
+        await settle()
+        bench.engine.die()
+        await settle()
+        gate.set()
+        await asyncio.gather(started, turned)
+        bench.finish()
+        assert bench.screen.text == {1: words(2) * 2, 2: words(3)}
+
+    run(main())
+
+
+def test_three_deaths_in_a_minute_break_the_model(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, engine={"slots": 1})
+        bench.kernel.subscribe(ADMIN, bench.screen)
+        processes = [await bench.exec() for _ in range(3)]
+        bench.kernel.suspend(ME, 3)
+        for _ in range(2):
+            await die(bench)
+            assert {process.state.ended for process in processes} == {False}
+            await asyncio.sleep(25)
+        await die(bench)
+        assert {(p.state, p.reason) for p in processes} == {(State.FAILED, "engine_failed")}
+        assert set(bench.screen.ends) == {1, 2, 3}
+        assert bench.screen.events[-4]["broken"] is True
+        assert repr(bench.kernel.models.current()) == "<Served demo broken processes=0>"
+        with pytest.raises(KernelError, match="ENGINE_FAILED"):
+            await bench.exec()
+        assert len(bench.engines) == 3
+
+    run(main())
+
+
+def test_three_deaths_in_more_than_a_minute_do_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        process = await bench.exec()
+        for _ in range(6):
+            await die(bench)
+            await asyncio.sleep(31)
+        bench.step(3)
+        assert (process.state, bench.screen.text[1]) == (State.RUNNING, words(3))
+
+    run(main())
+
+
+def test_a_broken_model_can_be_loaded_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        for _ in range(3):
+            await die(bench)
+        await bench.kernel.models.load("demo")
+        await bench.exec(max_tokens=2)
+        bench.finish()
+        assert bench.screen.text == {1: words(2)}
+
+    run(main())
+
+
+def test_who_waits_for_a_model_that_breaks_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, gate = await down(tmp_path, for_good=True)
+        asked = asyncio.ensure_future(bench.exec())
+        await settle()
+        gate.set()
+        with pytest.raises(KernelError, match="ENGINE_FAILED"):
+            await asked
+        assert bench.kernel.models.current().users == 0
+
+    run(main())
+
+
+def test_an_engine_that_does_not_come_up_again_is_a_death(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench, gate = await down(tmp_path, for_good=True)
+        gate.set()
+        await settle()
+        process = bench.kernel.find(ME, 1)
+        assert (process.state, process.reason, len(bench.engines)) == (State.FAILED, "engine_failed", 3)
+
+    run(main())
+
+
+class Forgetful(ScriptedEngine):
+    """Does not take process 2 back."""
+
+    async def open(self, request):
+        if request.pid == 2 and getattr(request, "tokens", None):
+            raise KernelError("MEMORY_ADMISSION", "too long now")
+        return await super().open(request)
+
+
+def test_a_process_that_a_new_engine_refuses_fails_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, make=lambda script: Forgetful(script, auto=False))
+        processes = [await bench.exec(max_tokens=3) for _ in range(3)]
+        bench.step()
+        await die(bench)
+        bench.finish()
+        assert [process.reason for process in processes] == ["length", "engine_failed", "length"]
+        assert bench.screen.text == {1: words(3), 2: words(1), 3: words(3)}
+
+    run(main())
+
+
+def test_a_death_gives_a_terminated_process_no_more_grace(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, limits={"term_grace_tokens": 4})
+        process = await bench.exec()
+        bench.step(2)
+        bench.kernel.term(ME, 1)
+        bench.step()
+        await die(bench)
+        bench.finish()
+        assert process.state is State.TERMINATED
+        assert bench.screen.text[1] == words(2 + 4)
+
+    run(main())
