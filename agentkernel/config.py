@@ -74,6 +74,15 @@ class Engine(Section, frozen=True):
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
 
 
+class Memory(Section, frozen=True):
+    """KV images outside the slots: budgets in MiB; `ram_mb` 0 is an eighth of what is free at a load."""
+
+    paging: Literal["on", "off"] = "on"
+    policy: Literal["cost", "lru", "priority"] = "cost"
+    ram_mb: Auto = 0
+    disk_mb: Auto = 4096
+
+
 class Scheduler(Section, frozen=True):
     """Who gets the batch."""
 
@@ -122,6 +131,7 @@ class Config(Section, frozen=True):
     server: Server = Server()
     auth: Auth = Auth()
     engine: Engine = Engine()
+    memory: Memory = Memory()
     scheduler: Scheduler = Scheduler()
     generation: Generation = Generation()
     limits: Limits = Limits()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import sys
 import signal
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path

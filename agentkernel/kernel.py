@@ -282,7 +282,7 @@ class Kernel:
         process.generated += new
         process.turn_tokens += new
         process.draws = output.draws
-        if process.phase == "prefill":
+        if process.phase == "prefill" and output.tokens:
             process.enter("decode", self.clock())
         keeps_up = self._give_out(process, output.text)
         if output.end:
@@ -375,7 +375,8 @@ class Kernel:
         plan = request.plan(self.generation, self.seed, pid)
         tokens, syscalls = request.quotas(plan)
         now, model = self.clock(), served.card.id
-        return Process(pid, owner, plan, model, request.priority, tokens, syscalls, now)
+        group = request.group(owner)
+        return Process(pid, owner, plan, model, request.priority, tokens, syscalls, now, group)
 
     def _log_start(self, process: Process) -> None:
         who = {"client": process.client, "pid": process.pid}

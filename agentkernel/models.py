@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,13 @@ from agentkernel.catalog import Catalog, ModelCard
 from agentkernel.config import Config
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
+from agentkernel.pages import Pager
 from agentkernel.serving import Host, Served
 
 _DEFAULT_CONTEXT = 4096  # tokens a slot, where the model was trained for at least that
 _DEFAULT_SLOTS = 16
+_MIB = 1 << 20
+_IMAGE_SHARE = 8  # without `memory.ram_mb`, images take at most 1/8 of free memory
 _KV_SHARE = 4  # without `engine.slots`, KV slots take at most 1/4 of free memory
 
 _log = log.get("models")
@@ -113,7 +117,7 @@ class Models:
             return known
         if card.error:
             raise KernelError("LOAD_FAILED", f"{card.id}: {card.error}")
-        served = Served(card, self._shape(card), self._make_engine, self._host)
+        served = Served(card, self._shape(card), self._make_engine, self._host, self._pager)
         shown = -1
 
         def on_progress(fraction: float) -> None:
@@ -169,7 +173,22 @@ class Models:
             threads=settings.threads or usable_cores(),
             gpu_layers=settings.gpu_layers,
             max_step_ms=self._config.scheduler.max_step_ms,
+            images=self._image_folder(card) if self._config.memory.paging == "on" else "",
         )
+
+    def _pager(self) -> Pager:
+        memory = self._config.memory
+        if memory.paging == "off":
+            return Pager(0, 0)
+        ram = memory.ram_mb * _MIB or psutil.virtual_memory().available // _IMAGE_SHARE
+        return Pager(ram, memory.disk_mb * _MIB, memory.policy)
+
+    def _image_folder(self, card: ModelCard) -> str:
+        """A private directory of this model's engine."""
+        name = hashlib.blake2b(card.id.encode(), digest_size=8).hexdigest()
+        folder = Path(self._config.state).resolve() / "images" / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return str(folder)
 
 
 def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

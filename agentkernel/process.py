@@ -180,6 +180,7 @@ class Process:
     quota_tokens: int
     quota_syscalls: int
     created: float
+    group: str = ""  # those it shares computed prefixes with; nobody when empty
     client: int = 0  # that started it, for the log
 
     state: State = State.READY

@@ -12,6 +12,7 @@ import msgspec
 
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
+from agentkernel.pages import Tier
 from agentkernel.process import PRIORITIES, Owner, Process, State
 from agentkernel.protocol.connection import Answer
 from agentkernel.serving import Served
@@ -72,11 +73,12 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
 
 
 def _memory(served: Served) -> dict[str, Any]:
-    """KV slots as blocks of 16 KiB; a revoked slot is an eviction, its return a re-prefill."""
+    """KV slots as blocks of 16 KiB; an image moved out of a slot is a swap, one moved back a fault."""
     per_token = served.card.kv_bytes_per_token
     held = [p for p in served.processes.values() if served.scheduler.slot(p.pid) is not None]
     used = sum(len(p.tokens) for p in held) * per_token
     total = served.load.slots * served.context * per_token
+    counts, pager = served.paging.counts, served.paging.pager
     return {
         "active": True,
         "total_blocks": total // _PAGE,
@@ -85,12 +87,15 @@ def _memory(served: Served) -> dict[str, Any]:
         "allocated_tensors": len(held),
         "alloc_bytes": used,
         "evictions": served.evictions,
-        "swap_count": 0,
-        "swap_faults": 0,
-        "swap_failures": 0,
+        "swap_count": counts["out"],
+        "swap_faults": counts["in"] + counts["disk-in"],
+        "swap_failures": counts["failed"],
         "pending_swaps": 0,
         "waiting_pids": len(served.processes) - len(held),
         "oom_events": 0,
+        "ram_bytes": pager.held(Tier.RAM),
+        "disk_bytes": pager.held(Tier.DISK),
+        "shared_prefixes": counts["share"],
     }
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from agentkernel.config import Generation, Seed, check_seed
 from agentkernel.errors import KernelError
-from agentkernel.process import WORKLOADS, Message, OnDisconnect, Plan, Priority, Sampling
+from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Sampling
 
 _T = TypeVar("_T", int, float)
 Workload = Literal["fast", "general", "code", "reasoning"]
@@ -54,6 +54,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Priority = "normal"
     on_disconnect: OnDisconnect = "kill"
     interactive: bool = False
+    share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})$")] = "owner"
     tools: tuple[str, ...] = ()
     allowed_tools: tuple[str, ...] = ()
     max_syscalls: Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -67,6 +68,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The class asked for, or inferred from the prompt."""
         text = self.prompt or (self.messages[-1].content if self.messages else "")
         return self.capability or infer_workload(text)
+
+    def group(self, owner: Owner) -> str:
+        """The trust group whose computed prefixes the process uses and adds to; empty for none."""
+        return {"owner": f"owner:{owner.id}", "none": ""}.get(self.share, self.share)
 
     def plan(self, defaults: Generation, base_seed: int, pid: int) -> Plan:
         """The frozen plan of the process with this PID. Raises EXEC_INVALID or TOOL_NOT_FOUND."""

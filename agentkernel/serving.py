@@ -18,6 +18,8 @@ from agentkernel import log
 from agentkernel.catalog import ModelCard
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
+from agentkernel.pages import Pager
+from agentkernel.paging import Paging
 from agentkernel.process import Event, Message, Process, State
 from agentkernel.scheduler import Grant, Scheduler
 
@@ -48,8 +50,10 @@ class Served:
         load: port.Load,
         make_engine: Callable[[], port.Engine],
         host: Host,
+        make_pager: Callable[[], Pager],
     ) -> None:
         self.card, self.load = card, load
+        self._make_pager = make_pager
         self.processes: dict[int, Process] = {}
         self.scheduler = Scheduler(load.slots)
         self.context = load.context
@@ -60,7 +64,7 @@ class Served:
         self._admitting = 0
         self._make_engine, self._host = make_engine, host
         self._clock = asyncio.get_running_loop().time
-        self.engine = make_engine()
+        self.engine, self.paging = make_engine(), self._new_paging()
         self._up = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         self._restart: asyncio.Task[None] | None = None
@@ -83,6 +87,7 @@ class Served:
         engine = self.engine
         ready = await engine.start(self.load, on_progress)
         engine.on_step, engine.on_death = self._on_step, self._on_death
+        engine.on_paged = lambda event: self._send(*self.paging.paged(event))
         self.context, self.jail = ready.context, ready.jail
 
     async def stop(self) -> None:
@@ -103,6 +108,7 @@ class Served:
             self._admitting -= 1
         process.prompt_tokens = len(process.tokens)
         self.processes[process.pid] = process
+        self.paging.known(process)
         self.scheduler.add(process.pid, process.priority)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -118,14 +124,14 @@ class Served:
             return
         self.scheduler.set_runnable(process.pid, runnable=runnable)
         if not runnable:
-            self.engine.send(port.Hold(process.pid))
+            self._send(port.Hold(process.pid), *self.paging.hold(process))
         self.schedule()
 
     def close(self, process: Process) -> None:
         """The process has ended: free what it holds."""
         if self.processes.pop(process.pid, None) is not None:
             self.scheduler.remove(process.pid)
-            self.engine.send(port.Close(process.pid))
+            self._send(*self.paging.close(process, self._clock()), *self.paging.due())
             self.schedule()
 
     def schedule(self) -> None:
@@ -138,10 +144,24 @@ class Served:
             if isinstance(change, Grant):
                 if process.state is State.READY:
                     process.move(Event.GRANT, now)
-                self.engine.send(port.Grant(change.pid, change.slot))
+                grant = self.paging.grant(process, change.slot, now)
+                if grant is not None:
+                    self.engine.send(grant)
             else:
                 self.evictions += 1
-                self.engine.send(port.Revoke(change.pid))
+                self._send(*self.paging.revoke(process, now), *self.paging.due())
+
+    def _send(self, *commands: port.Command) -> None:
+        for command in commands:
+            self.engine.send(command)
+
+    def _new_paging(self) -> Paging:
+        """No image outlives its engine."""
+        return Paging(self._make_pager(), self.card.kv_bytes_per_token, self._runs)
+
+    def _runs(self, pid: int) -> bool:
+        process = self.processes.get(pid)
+        return process is not None and process.state is State.RUNNING
 
     async def _ask(self, request: port.Open | port.Append) -> list[int]:
         """Ask the engine, and the next one should it die meanwhile."""
@@ -161,6 +181,7 @@ class Served:
 
     def _on_step(self, step: port.Step) -> None:
         self.threads = step.threads
+        self._send(*self.paging.observe(step))
         for output in step.outputs:
             process = self.processes.get(output.pid)
             if process is not None:
@@ -172,7 +193,9 @@ class Served:
         self._up.clear()
         self._deaths.append(now)
         self.scheduler.reset()
+        self.paging = self._new_paging()
         for process in self.processes.values():
+            self.paging.known(process)
             if process.state is State.RUNNING:
                 process.move(Event.REVOKE, now)
         self.broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN

@@ -33,6 +33,7 @@ class EngineProcess(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.on_step: Callable[[port.Step], None] = lambda _step: None
+        self.on_paged: Callable[[port.Paged], None] = lambda _paged: None
         self.on_death: Callable[[str], None] = lambda _reason: None
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -125,6 +126,8 @@ class EngineProcess(asyncio.Protocol):
         match event:
             case port.Step():
                 self.on_step(event)
+            case port.Paged():
+                self.on_paged(event)
             case port.Opened(pid=pid, tokens=tokens):
                 self._answer(pid).set_result(tokens)
             case port.Refused(pid=0):

@@ -27,6 +27,7 @@ class Load(msgspec.Struct, tag=True):
     threads: int
     gpu_layers: int
     max_step_ms: int
+    images: str = ""  # directory of KV images on disk; none without it
 
 
 class Turn(msgspec.Struct):
@@ -63,10 +64,14 @@ class Append(msgspec.Struct, tag=True):
 
 
 class Grant(msgspec.Struct, tag=True):
-    """Run in the slot; the context is rebuilt from tokens when the slot doesn't hold it."""
+    """Run in the slot. What of the context the slot doesn't hold comes from the process's image, or from the
+    first `prefix` tokens of `donor`'s context, and the rest is rebuilt from tokens.
+    """
 
     pid: int
     slot: int
+    donor: int = 0
+    prefix: int = 0
 
 
 class Hold(msgspec.Struct, tag=True):
@@ -76,9 +81,10 @@ class Hold(msgspec.Struct, tag=True):
 
 
 class Revoke(msgspec.Struct, tag=True):
-    """Don't run; give up the slot."""
+    """Don't run; give up the slot, and keep its context as an image in memory or not."""
 
     pid: int
+    keep: bool = False
 
 
 class Finish(msgspec.Struct, tag=True):
@@ -103,12 +109,25 @@ class Resume(msgspec.Struct, tag=True):
 
 
 class Close(msgspec.Struct, tag=True):
-    """Forget the process and everything it holds."""
+    """Forget the process and everything it holds, but for an image that is to be kept."""
+
+    pid: int
+    keep: bool = False
+
+
+class Store(msgspec.Struct, tag=True):
+    """Move an image from memory to disk."""
 
     pid: int
 
 
-Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Budget | Resume | Close
+class Drop(msgspec.Struct, tag=True):
+    """Forget an image."""
+
+    pid: int
+
+
+Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Budget | Resume | Close | Store | Drop
 
 
 class Progress(msgspec.Struct, tag=True):
@@ -151,24 +170,37 @@ class Output(msgspec.Struct, array_like=True):
     text: bytes
     draws: int
     end: str = ""
+    filled: int = 0  # tokens of its context that its slot holds
 
 
 class Step(msgspec.Struct, tag=True):
-    """One decode over all granted processes: batch tokens, milliseconds, threads used."""
+    """One decode over all granted processes: tokens in all and of prompts, milliseconds, threads used."""
 
     batch: int
+    prompt: int
     ms: float
     threads: int
     outputs: list[Output]
 
 
-Event = Progress | Ready | Refused | Opened | Step
+class Paged(msgspec.Struct, tag=True):
+    """An image was moved: `out` and `in` of memory, `disk-out`, `disk-in`, `share`; or it `failed`."""
+
+    pid: int
+    op: str
+    tokens: int
+    bytes: int
+    ms: float
+
+
+Event = Progress | Ready | Refused | Opened | Step | Paged
 
 
 class Engine(Protocol):
     """One model, loaded in a process of its own or scripted."""
 
     on_step: Callable[[Step], None]
+    on_paged: Callable[[Paged], None]
     on_death: Callable[[str], None]
 
     async def start(self, load: Load, on_progress: Callable[[float], None]) -> Ready:

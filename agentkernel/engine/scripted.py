@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Row, reopen
+from agentkernel.engine.worker.images import Images
 from agentkernel.errors import KernelError
 
 Script = Callable[[str], str]
@@ -49,6 +50,12 @@ class _Slots:
     def drop(self, slot: int, start: int = 0) -> bool:  # noqa: ARG002
         return True
 
+    def state(self, slot: int) -> bytes:  # noqa: ARG002
+        return b"a context"
+
+    def restore(self, slot: int, state: object) -> bool:  # noqa: ARG002
+        return True
+
     def set_threads(self, threads: int) -> None:
         pass
 
@@ -82,6 +89,7 @@ class ScriptedEngine:
 
     def __init__(self, script: Script = echo, *, auto: bool = True) -> None:
         self.on_step: Callable[[port.Step], None] = lambda _step: None
+        self.on_paged: Callable[[port.Paged], None] = lambda _paged: None
         self.on_death: Callable[[str], None] = lambda _reason: None
         self.sent: list[port.Command] = []
         self._script, self._auto = script, auto
@@ -98,7 +106,8 @@ class ScriptedEngine:
         """Ready at once; see `port.Engine`."""
         on_progress(1.0)
         self._slots = _Slots(load.context)
-        self._batcher = Batcher(self._words, self._slots, load.max_step_ms, load.batch, load.threads)
+        images = Images(self._slots, None, self._report)
+        self._batcher = Batcher(self._words, self._slots, images, load)
         return port.Ready(load.context, [])
 
     async def open(self, request: port.Open | port.Append) -> list[int]:
@@ -141,6 +150,9 @@ class ScriptedEngine:
         """End as a crash would."""
         self._batcher = None
         self.on_death(reason)
+
+    def _report(self, event: port.Paged) -> None:
+        self.on_paged(event)
 
     def _append(self, batcher: Batcher, request: port.Append) -> list[int]:
         tokens = [_END, *request.message.content.encode()]

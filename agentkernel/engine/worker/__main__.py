@@ -13,12 +13,13 @@ import socket
 import sys
 import threading
 from collections import deque
+from pathlib import Path
 
 import msgspec
 
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
-from agentkernel.engine.worker import batcher, jail, llama, prompt
+from agentkernel.engine.worker import batcher, images, jail, llama, prompt
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
 
@@ -55,16 +56,16 @@ class Worker:
 
     def _load(self, load: port.Load) -> bool:
         try:
-            layers = jail.enter(gpu=llama.gpu_offload())
+            layers = jail.enter(gpu=llama.gpu_offload(), folder=load.images)
             llama.set_up()
             self._model = llama.Model(load.path, load.gpu_layers, self._progress)
             self._context = llama.Context(self._model, load.slots, load.context, load.batch, load.threads)
         except llama.LlamaError as error:
             self._send(port.Refused(0, "LOAD_FAILED", str(error)))
             return False
-        self._batcher = batcher.Batcher(
-            self._model, self._context, load.max_step_ms, load.batch, load.threads
-        )
+        folder = Path(load.images) if load.images else None
+        kept = images.Images(self._context, folder, self._send)
+        self._batcher = batcher.Batcher(self._model, self._context, kept, load)
         self._send(port.Ready(self._context.context, layers))
         return True
 

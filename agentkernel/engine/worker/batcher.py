@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agentkernel.engine import port
+from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
 from agentkernel.engine.worker.text import TextStream, sentence_end
 
@@ -105,10 +106,10 @@ class Sequence:
 class Batcher:
     """The sequences of one context, advanced together."""
 
-    def __init__(self, model: Model, context: Context, max_step_ms: int, batch: int, cores: int) -> None:
-        self._model, self._context, self._batch = model, context, batch
-        self._pacer = Pacer(max_step_ms, batch)
-        self._tuner = ThreadTuner(cores)
+    def __init__(self, model: Model, context: Context, images: Images, load: port.Load) -> None:
+        self._model, self._context, self._images, self._batch = model, context, images, load.batch
+        self._pacer = Pacer(load.max_step_ms, load.batch)
+        self._tuner = ThreadTuner(load.threads)
         self._sequences: dict[int, Sequence] = {}
         self._turn = 0
 
@@ -141,24 +142,30 @@ class Batcher:
         """A command that changes who runs."""
         if isinstance(command, port.Load | port.Open | port.Append):
             raise TypeError(f"not for the batch: {command!r}")
-        sequence = self._sequences.get(command.pid)
-        if sequence is None:
-            return
         match command:
-            case port.Grant(slot=slot):
-                self._grant(sequence, slot)
+            case port.Store(pid=pid):
+                self._images.store(pid)
+            case port.Drop(pid=pid):
+                self._images.drop(pid)
+            case _ if sequence := self._sequences.get(command.pid):
+                self._apply_to(sequence, command)
+
+    def _apply_to(self, sequence: Sequence, command: port.Command) -> None:
+        match command:
+            case port.Grant():
+                self._grant(sequence, command)
             case port.Hold():
                 sequence.held = True
-            case port.Revoke():
-                self._vacate(sequence)
+            case port.Revoke(keep=keep):
+                self._vacate(sequence, keep=keep)
             case port.Finish(grace=grace):
                 sequence.grace = grace
             case port.Budget(budget=budget):
                 sequence.budget = budget
             case port.Resume(budget=budget):
                 sequence.budget, sequence.over = budget, False
-            case port.Close():
-                self._vacate(sequence)
+            case port.Close(keep=keep):
+                self._vacate(sequence, keep=keep)
                 sequence.sampler.close()
                 del self._sequences[sequence.pid]
 
@@ -185,7 +192,8 @@ class Batcher:
             self._pacer.observe(tokens, ms)
         else:
             self._tuner.observe(tokens, ms)
-        return port.Step(tokens, ms, self._tuner.next, [o for o in outputs if o.tokens or o.end])
+        prompt = tokens - sum(row.sample for _, row in rows)
+        return port.Step(tokens, prompt, ms, self._tuner.next, outputs)
 
     def _row(self, sequence: Sequence, n: int) -> Row:
         start, end = sequence.filled, sequence.filled + n
@@ -210,7 +218,7 @@ class Batcher:
         """What the decode means for one sequence: its next token, its text, its end."""
         sequence.filled += len(row.tokens)
         if not row.sample:
-            return port.Output(sequence.pid, [], b"", sequence.sampler.draws)
+            return port.Output(sequence.pid, [], b"", sequence.sampler.draws, filled=sequence.filled)
         token = sequence.sampler.draw(self._context, row.index)
         if self._model.ends(token):
             text, end, new = sequence.text.flush(), "stop", []
@@ -219,7 +227,8 @@ class Batcher:
             new = [token]
             text, end = self._follow(sequence, token)
         sequence.over = bool(end)
-        return port.Output(sequence.pid, new, text.encode(), sequence.sampler.draws, end)
+        draws, filled = sequence.sampler.draws, sequence.filled
+        return port.Output(sequence.pid, new, text.encode(), draws, end, filled)
 
     def _follow(self, sequence: Sequence, token: int) -> tuple[str, str]:
         """Text that the token makes safe, and why the turn ends with it, if it does."""
@@ -240,14 +249,27 @@ class Batcher:
             return text + sequence.text.flush(), "context_full"
         return text, ""
 
-    def _grant(self, sequence: Sequence, slot: int) -> None:
-        if sequence.slot != slot:
-            self._context.drop(slot)
-            sequence.slot, sequence.filled = slot, 0
+    def _grant(self, sequence: Sequence, grant: port.Grant) -> None:
         sequence.held = False
+        if sequence.slot == grant.slot:
+            return
+        self._context.drop(grant.slot)
+        sequence.slot = grant.slot
+        limit = len(sequence.tokens) - 1  # the last token's logits have to be computed in any case
+        sequence.filled = self._images.load(sequence.pid, grant.slot, limit)
+        prefix = min(grant.prefix, limit)
+        if sequence.filled or prefix <= 0:
+            return
+        donor = self._sequences.get(grant.donor)
+        if donor is not None and donor.slot is not None and donor.filled >= prefix:
+            sequence.filled = self._images.copy(sequence.pid, grant.slot, prefix, donor.slot)
+        else:
+            sequence.filled = self._images.load(sequence.pid, grant.slot, prefix, grant.donor)
 
-    def _vacate(self, sequence: Sequence) -> None:
+    def _vacate(self, sequence: Sequence, *, keep: bool) -> None:
         if sequence.slot is not None:
+            if keep and sequence.filled:
+                self._images.save(sequence.pid, sequence.slot, sequence.filled)
             self._context.drop(sequence.slot)
         sequence.slot, sequence.filled, sequence.held = None, 0, True
 

@@ -2,7 +2,8 @@
 
 Rules
 1. Layers are tried one by one; what holds is reported, a missing one is not an error.
-2. Landlock refuses every write to a file system (a GPU's device files excepted) and, from ABI 4, TCP.
+2. Landlock refuses every write to a file system (a GPU's device files and the folder of images
+   excepted) and, from ABI 4, TCP.
 3. seccomp refuses sockets of every family, new programs, tracing and kernel interfaces; the sockets and
    descriptors the engine already has go on working.
 """
@@ -24,6 +25,7 @@ _SECCOMP_MODE_FILTER = 2
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
 _WRITE_FILE, _MAKE_TO_REFER, _TRUNCATE = 1 << 1, 0x3FF0, 1 << 14
+_FILES_IN_A_FOLDER = _WRITE_FILE | 1 << 5 | 1 << 8 | _TRUNCATE  # remove and make regular files
 _NET = 0b11  # bind and connect by TCP
 _GPU_DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")
 
@@ -47,19 +49,22 @@ _ARCHITECTURES = {
 }  # fmt: skip
 
 
-def enter(*, gpu: bool) -> list[str]:
-    """Give up what a model needn't have; returns the layers that hold, for STATUS."""
+def enter(*, gpu: bool, folder: str = "") -> list[str]:
+    """Give up what a model needn't have; returns the layers that hold, for STATUS.
+
+    `folder` is where files may still be made and removed.
+    """
     layers = []
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         layers.append("no_new_privs")
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    layers += _landlock(gpu=gpu)
+    layers += _landlock(gpu=gpu, folder=folder)
     if _seccomp():
         layers.append("seccomp")
     return layers
 
 
-def _landlock(*, gpu: bool) -> list[str]:
+def _landlock(*, gpu: bool, folder: str) -> list[str]:
     abi = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if abi < 1:
         return []
@@ -71,7 +76,9 @@ def _landlock(*, gpu: bool) -> list[str]:
         return []
     try:
         for device in _GPU_DEVICES if gpu else ("/dev/null",):
-            _allow_writing(ruleset, device)
+            _allow(ruleset, device, _WRITE_FILE)
+        if folder:
+            _allow(ruleset, folder, files & _FILES_IN_A_FOLDER)
         if _libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             return []
     finally:
@@ -79,11 +86,11 @@ def _landlock(*, gpu: bool) -> list[str]:
     return ["landlock_files", "landlock_tcp"] if abi > 3 else ["landlock_files"]
 
 
-def _allow_writing(ruleset: int, path: str) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     if not Path(path).exists():
         return
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rule = struct.pack("=Qi", _WRITE_FILE, descriptor)
+    rule = struct.pack("=Qi", rights, descriptor)
     _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
     os.close(descriptor)
 

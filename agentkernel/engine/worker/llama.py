@@ -203,6 +203,23 @@ class Context:
         """Forget the slot's context from a position on; False where the model can't drop a part."""
         return bool(lib.llama_memory_seq_rm(self._memory, slot, start, -1))
 
+    def state(self, slot: int) -> Any:
+        """The slot's context as bytes; empty when it can't be had."""
+        size = lib.llama_state_seq_get_size(self.pointer, slot)
+        data = np.empty(size, np.uint8)
+        buffer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        written = lib.llama_state_seq_get_data(self.pointer, buffer, size, slot)
+        return data if written == size else data[:0]
+
+    def restore(self, slot: int, state: Any) -> bool:
+        """Put a context into an empty slot; on failure the slot is empty."""
+        data = np.frombuffer(state, np.uint8)
+        buffer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if lib.llama_state_seq_set_data(self.pointer, buffer, len(data), slot) == len(data):
+            return True
+        self.drop(slot)  # a failed load may leave cells behind
+        return False
+
     def set_threads(self, threads: int) -> None:
         """Threads for the next decode."""
         if threads != self._threads:
