@@ -25,6 +25,7 @@ from benchmarks.loads import LOADS, Load, Spans
 _LIMITS = {"PING": 5.0, "EXEC": 10.0}  # milliseconds
 _RATES = {"PING": 40.0, "EXEC": 20.0}  # commands a second
 _EXEC = msgspec.json.encode({"prompt": "say one word", "max_tokens": 400})
+_HEAD_START = 0.2  # seconds, in which the client gets everything ready
 _CLIENTS = 8  # a connection runs one EXEC at a time: several, as of several clients
 
 
@@ -48,7 +49,7 @@ class Arrivals:
     async def run(self, seconds: float) -> None:
         """Send what falls due in so many seconds, and wait for every reply."""
         async with clients(self.kernel, _CLIENTS) as pings, clients(self.kernel, _CLIENTS) as execs:
-            begin = time.monotonic()
+            begin = time.monotonic() + _HEAD_START
             async with asyncio.TaskGroup() as group:
                 for verb, some in (("PING", pings), ("EXEC", execs)):
                     for i, after in enumerate(moments(_RATES[verb], seconds)):
@@ -93,6 +94,7 @@ async def _measure(bench: Bench, kernel: Kernel, load: Load) -> list[Sample]:
         work = group.create_task(load.work(bench, kernel, spans))
         await spans.begun.wait()
         await arrivals.run(bench.pick(30.0, 2.0))
+        spans.end()
         work.cancel()
     return [sample for sample in arrivals.samples if spans.hold(sample.due)]
 

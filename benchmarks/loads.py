@@ -63,10 +63,7 @@ async def _decode(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
 
     started: set[int] = set()
     async with clients(kernel, _SLOTS) as connections:
-        try:
-            await asyncio.gather(*map(keep_on, connections, range(_SLOTS)))
-        finally:
-            spans.end()
+        await asyncio.gather(*map(keep_on, connections, range(_SLOTS)))
 
 
 async def _prefill(_bench: Bench, kernel: Kernel, spans: Spans) -> None:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import shapes
 
 LLAMA, QWEN2, MISTRAL = "llama-1m", "qwen2-1m", "mistral-1m"
+ENDLESS = 'root ::= "a" root\n'  # a grammar under which a process never ends by itself
 _STOP_SECONDS = 30
 
 
@@ -81,6 +82,15 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kernel(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     """One kernel for all tests that leave it as it was, with the llama-shaped model loaded."""
     running = start_kernel(tmp_path_factory.mktemp("kernel"), models_dir)
+    yield running
+    _end(running)
+
+
+@pytest.fixture(scope="session")
+def long_kernel(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
+    """One kernel whose contexts are long enough for a process to be still running when a test ends."""
+    longer = {"AGENTKERNEL_ENGINE__CONTEXT": "32768", "AGENTKERNEL_ENGINE__SLOTS": "4"}
+    running = start_kernel(tmp_path_factory.mktemp("long"), models_dir, env=longer)
     yield running
     _end(running)
 

@@ -67,7 +67,6 @@ class AsyncClient:
         await self._transport.close()
 
     help = _verb(requests.help)
-    quit = _verb(requests.quit)
     ping = _verb(requests.ping)
     status = _verb(requests.status)
     process_status = _verb(requests.process_status)
@@ -92,6 +91,12 @@ class AsyncClient:
     get_quota = _verb(requests.get_quota)
     set_quota = _verb(requests.set_quota)
     call = _verb(requests.call)
+
+    async def quit(self) -> replies.Said:
+        """Let the kernel close the connection."""
+        said = await self.ask(requests.quit())
+        await self.close()
+        return said
 
     async def ask(self, request: Request[T]) -> T:
         """The answer to a request of `agentkernel.client.requests`."""

@@ -66,7 +66,6 @@ class Client:
         self._transport.close()
 
     help = _verb(requests.help)
-    quit = _verb(requests.quit)
     ping = _verb(requests.ping)
     status = _verb(requests.status)
     process_status = _verb(requests.process_status)
@@ -91,6 +90,12 @@ class Client:
     get_quota = _verb(requests.get_quota)
     set_quota = _verb(requests.set_quota)
     call = _verb(requests.call)
+
+    def quit(self) -> replies.Said:
+        """Let the kernel close the connection."""
+        said = self.ask(requests.quit())
+        self.close()
+        return said
 
     def ask(self, request: Request[T]) -> T:
         """The answer to a request of `agentkernel.client.requests`."""

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from agentkernel.client.errors import ClientError, ConnectionLostError, refusal
-from agentkernel.client.replies import Envelope, Event, Started
+from agentkernel.client.replies import Envelope, Event, EventFrame, Started
 from agentkernel.client.requests import Request
 from agentkernel.protocol.framing import Frame, Reply, ReplyError, ReplyParser, encode_request
 
@@ -114,11 +114,13 @@ class ClientConnection:
         return encode_request(request.verb, _AGENT, request.payload), inbox
 
     def stream(self, pid: int) -> Inbox[Output]:
-        """Where the process's output is from now on."""
+        """Where the process's output is: of one that EXEC started all of it, else from now on."""
+        started = self._started.pop(pid, None)
+        if started is not None:
+            return started
         if self._error is not None:
             raise self._error
-        started = self._started.pop(pid, None)
-        return self._streams.setdefault(pid, Inbox()) if started is None else started
+        return self._streams.setdefault(pid, Inbox())
 
     def listen(self) -> Inbox[Event]:
         """Where events are from now on."""
@@ -156,17 +158,15 @@ class ClientConnection:
     def _answer(self, reply: Reply) -> None:
         if not self._asked:
             raise ReplyError(f"{reply.code} answers nothing")
-        request, inbox = self._asked.popleft()
-        if not reply.ok:
-            inbox.end(refusal(reply.code, reply.payload))
-            return
-        envelope = msgspec.json.decode(reply.payload, type=Envelope)
-        data = msgspec.json.decode(envelope.data, type=request.reply)
-        if isinstance(data, Started):
-            # frames may follow in the same bytes, even the last one
-            self._streams[data.pid] = self._started[data.pid] = Inbox()
-        inbox.put(data)
-        inbox.end()
+        request, inbox = self._asked[0]
+        if reply.ok:
+            envelope = msgspec.json.decode(reply.payload, type=Envelope)
+            data = msgspec.json.decode(envelope.data, type=request.reply)
+            if isinstance(data, Started):  # frames, and even the marker, may follow in the same bytes
+                self._streams[data.pid] = self._started[data.pid] = Inbox()
+            inbox.put(data)
+        self._asked.popleft()
+        inbox.end(None if reply.ok else refusal(reply.code, reply.payload))
 
     def _output(self, frame: Frame) -> None:
         if frame.pid is None:
@@ -182,10 +182,10 @@ class ClientConnection:
             inbox.end()
 
     def _event(self, payload: bytes) -> None:
-        message = msgspec.json.decode(payload)
-        fields = message["event"]
-        event = Event(message["seq"], fields.pop("kind"), fields.pop("pid", None), fields)
+        frame = msgspec.json.decode(payload, type=EventFrame)
+        fields = frame.event
+        event = Event(frame.seq, fields.pop("kind", ""), fields.pop("pid", None), fields)
         if event.kind == "turn_finished" and event.pid in self._streams:
-            self._streams[event.pid].put(TurnEnd(fields["reason"]))
+            self._streams[event.pid].put(TurnEnd(fields.get("reason", "")))
         for inbox in self._listeners:
             inbox.put(event)

@@ -16,6 +16,13 @@ class Envelope(msgspec.Struct):
     data: msgspec.Raw
 
 
+class EventFrame(msgspec.Struct):
+    """A frame of a subscription."""
+
+    seq: int
+    event: dict[str, Any]
+
+
 class Negotiated(msgspec.Struct):
     """HELLO."""
 
@@ -120,6 +127,7 @@ class ProcessStatus(msgspec.Struct):
     seed: int = 0
     interactive: bool = False
     on_disconnect: str = ""
+    attached: bool = True
     queue_position: int | None = None
     times: dict[str, float] = {}
 

@@ -101,7 +101,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert not task.running
             if task.slot is None:
                 assert change.pid == queue.pop(0)
-                assert change.slot not in [other.slot for other in self.model.values()]
+                taken = {other.slot for other in self.model.values()}
+                assert change.slot == min(set(range(self.scheduler.slots)) - taken)
             task.slot, task.running = change.slot, True
         self.nobody_waits_beside_a_slot_that_could_be_had()
         assert self.scheduler.assign() == []

@@ -1,0 +1,148 @@
+"""How much a step takes on, and with how many threads: learnt from steps that a test makes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
+
+
+def test_before_anything_was_measured_a_first_chunk_is_tried() -> None:
+    assert Pacer(100, 512).chunk(decoding=0) == 64
+    assert Pacer(100, 512).chunk(decoding=500) == 12
+    assert Pacer(100, 32).chunk(decoding=0) == 32
+
+
+@pytest.mark.parametrize("ms_per_token", [0.05, 0.5, 2.0, 5.0])
+def test_prompts_are_cut_so_that_a_step_lasts_as_long_as_it_may(ms_per_token: float) -> None:
+    pacer = Pacer(target_ms=100, batch=2048)
+    for _ in range(20):
+        tokens = pacer.chunk(decoding=4) + 4
+        pacer.observe(tokens, tokens * ms_per_token)
+    assert tokens * ms_per_token <= 100
+    assert (tokens + 1) * ms_per_token > 100 or tokens == 2048
+
+
+def test_prompts_go_on_however_slow_the_machine_is() -> None:
+    pacer = Pacer(target_ms=100, batch=512)
+    pacer.observe(64, 64_000)
+    assert pacer.chunk(decoding=4) == 16
+
+
+def test_a_machine_that_gets_slower_or_faster_is_followed() -> None:
+    pacer = Pacer(target_ms=100, batch=2048)
+    for ms_per_token, expected in ((0.1, 1000), (1.0, 100), (0.1, 1000)):
+        for _ in range(40):
+            pacer.observe(64, 64 * ms_per_token)
+        assert pacer.chunk(decoding=0) == pytest.approx(expected, rel=0.01)
+
+
+def test_steps_without_a_prompt_say_nothing_about_prompts() -> None:
+    pacer = Pacer(target_ms=100, batch=512)
+    pacer.observe(8, 8_000)
+    assert pacer.chunk(decoding=0) == 64
+
+
+def test_a_batch_full_of_decoding_sequences_has_no_room_for_a_prompt() -> None:
+    assert Pacer(100, 16).chunk(decoding=16) == 0
+    assert Pacer(100, 16).chunk(decoding=20) == 0
+
+
+def test_decoding_sequences_come_before_prompts_and_prompts_in_order() -> None:
+    assert compose([5, 1, 7, 1], batch=16, chunk=8) == [(1, 1), (3, 1), (0, 5), (2, 3)]
+    assert compose([5, 1, 7, 1], batch=6, chunk=8) == [(1, 1), (3, 1), (0, 4)]
+    assert compose([5, 1], batch=6, chunk=0) == [(1, 1)]
+    assert compose([], batch=6, chunk=8) == []
+
+
+def test_more_decoding_sequences_than_fit_take_turns() -> None:
+    served = [[i for i, _ in compose([1] * 5, batch=2, chunk=8, turn=2 * step)] for step in range(5)]
+    assert served == [[0, 1], [2, 3], [4, 0], [1, 2], [3, 4]]
+
+
+Cost = Callable[[int], float]
+
+
+def run(tuner: ThreadTuner, steps: int, cost: Cost, tokens: int = 4) -> list[int]:
+    """Threads of each of so many steps, whose times the cost by threads says."""
+    used = []
+    for _ in range(steps):
+        used.append(tuner.next)
+        tuner.observe(tokens, cost(tuner.next))
+    return used
+
+
+def faster(threads: int) -> Cost:
+    """This number of threads takes 10 ms, any other 12."""
+    return lambda n: 10.0 if n == threads else 12.0
+
+
+def test_it_begins_with_all_cores_and_keeps_them_while_they_are_faster() -> None:
+    tuner = ThreadTuner(4)
+    used = run(tuner, 500, faster(4))
+    assert used[0] == tuner.threads == 4
+    assert set(used) == {3, 4}
+
+
+def test_trials_that_change_nothing_become_rare() -> None:
+    used = run(ThreadTuner(4), 20_000, faster(4))
+    trials = [sum(n == 3 for n in used[i : i + 5000]) for i in range(0, 20_000, 5000)]
+    assert trials[0] > trials[-1]
+    assert trials[-1] <= 10
+
+
+def test_the_faster_candidate_is_taken() -> None:
+    tuner = ThreadTuner(4)
+    run(tuner, 50, faster(3))
+    assert tuner.threads == 3
+
+
+def test_a_difference_in_the_noise_changes_nothing() -> None:
+    tuner = ThreadTuner(4)
+    run(tuner, 500, lambda n: 10.0 if n == 4 else 9.8)
+    assert tuner.threads == 4
+
+
+def test_one_slow_step_changes_nothing() -> None:
+    tuner = ThreadTuner(4)
+    for step in range(2000):
+        tuner.observe(4, 500.0 if step % 7 == 0 else faster(4)(tuner.next))
+    assert tuner.threads == 4
+
+
+def cliff(n: int) -> float:
+    """Beside a neighbour that keeps a core busy: all cores are far slower."""
+    return 100.0 if n == 4 else 11.0
+
+
+def test_a_busy_neighbour_is_noticed_at_once_and_its_leaving_before_long() -> None:
+    tuner = ThreadTuner(4)
+    run(tuner, 5000, faster(4))
+    run(tuner, 30, cliff)
+    assert tuner.threads == 3
+    run(tuner, 5000, cliff)
+    assert tuner.threads == 3
+    run(tuner, 5000, faster(4))
+    assert tuner.threads == 4
+
+
+def test_a_hopeless_trial_costs_two_steps() -> None:
+    tuner = ThreadTuner(4)
+    run(tuner, 40, cliff)
+    used = run(tuner, 2000, cliff)
+    in_a_row = max(len(part) for part in "".join("x" if n == 4 else " " for n in used).split())
+    assert in_a_row == 2
+
+
+def test_one_core_leaves_nothing_to_try() -> None:
+    assert set(run(ThreadTuner(1), 1000, lambda n: 10.0)) == {1}
+
+
+def test_steps_of_another_size_are_not_compared() -> None:
+    tuner = ThreadTuner(4)
+    for step in range(400):
+        tokens = 4 if step // 10 % 2 else 16
+        tuner.observe(tokens, tokens * (1.0 if tuner.next == 4 else 1.5))
+    assert tuner.threads == 4
