@@ -89,7 +89,7 @@ class Dispatch:
             raise KernelError("CAPABILITY_REQUIRED", "ask for event_stream_v1 in HELLO")
         if payload.strip() not in (b"", b"{}", b"all"):
             raise KernelError("BAD_PAYLOAD", "SUBSCRIBE takes nothing or {}")
-        self.kernel.subscribe(session.principal, session.sink)
+        self.kernel.events.subscribe(session.principal, session.sink)
         return Answer({"scope": "all" if session.principal.admin else "own"}, "")
 
     # The kernel
@@ -192,6 +192,15 @@ class Dispatch:
 
     def resume(self, session: Session, payload: bytes) -> Answer:
         return _state(self.kernel.resume(session.principal, _pid(payload), session.sink))
+
+    async def fork(self, session: Session, payload: bytes) -> Answer:
+        first, _, rest = _text(payload).strip().partition(" ")
+        if not re.fullmatch(r"[1-9][0-9]{0,2}|", rest.strip()):
+            raise KernelError("BAD_PAYLOAD", f"{rest[:32]!r} is no number of children from 1 to 999")
+        pid, count = _pid(first.encode()), int(rest or 1)
+        children = await self.kernel.fork(session.principal, pid, count, session.sink)
+        pids = [child.pid for child in children]
+        return Answer({"pid": pid, "children": pids}, f"PID {pid} forked: {' '.join(map(str, pids))}")
 
     def set_priority(self, session: Session, payload: bytes) -> Answer:
         words = _text(payload).split()

@@ -19,9 +19,10 @@ from agentkernel import log
 from agentkernel.config import Config, Generation
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
+from agentkernel.events import Events
 from agentkernel.models import Models
 from agentkernel.process import Event, Message, Owner, Priority, Process, ProcessTable, Sink, State, Wait
-from agentkernel.request import ExecRequest
+from agentkernel.request import ExecRequest, fork
 from agentkernel.serving import Served
 
 _log = log.get("kernel")
@@ -49,7 +50,7 @@ class Kernel:
         self.started = self.clock()
         self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
         self.draining = False
-        self._subscribers: dict[int, tuple[Sink, Owner]] = {}
+        self.events = Events()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
         self._empty = asyncio.Event()
 
@@ -64,19 +65,45 @@ class Kernel:
         pid = self.table.new_pid()
         try:
             process = self._process(pid, owner, request, served)
-            process.sink, process.client = sink, sink.client if sink else 0
-            await served.admit(process)
-            if self.draining:  # it has begun meanwhile
-                served.close(process)
-                raise KernelError("SHUTTING_DOWN")
-            self.table.add(process)
+            await self._admit(process, served, sink)
         finally:
             self.table.abandon(pid)
+        return process
+
+    async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
+        process.sink, process.client = sink, sink.client if sink else 0
+        await served.admit(process)
+        if self.draining:  # it has begun meanwhile
+            served.close(process)
+            raise KernelError("SHUTTING_DOWN")
+        self.table.add(process)
         self.counters["execs"] += 1
         self._log_start(process)
-        self.emit("session_started", process, workload=process.plan.workload, priority=process.priority)
+        self.events.emit(
+            "session_started", process, workload=process.plan.workload, priority=process.priority
+        )
         asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
-        return process
+
+    async def fork(self, owner: Owner, pid: int, count: int, sink: Sink | None) -> list[Process]:
+        """Children with the process's context, turn and settings; each draws from its own seed.
+
+        They go on from the last token that was given out, on the sink; a process that waits for input has
+        children that do.
+        """
+        parent = self._mine(owner, pid)
+        if self.draining:
+            raise KernelError("SHUTTING_DOWN")
+        served = self._served(parent)
+        children = [fork(parent, self.table.new_pid(), self.seed, self.clock()) for _ in range(count)]
+        for child in children:
+            try:
+                await self._admit(child, served, sink)
+            finally:
+                self.table.abandon(child.pid)
+            if child.turn_over:
+                child.move(Event.WAIT, self.clock(), Wait.INPUT)
+                served.set_runnable(child, runnable=False)
+        return children
 
     async def send_input(self, owner: Owner, pid: int, text: str, sink: Sink) -> Process:
         """The next user turn. Raises WRONG_STATE unless the process waits for one."""
@@ -229,10 +256,6 @@ class Kernel:
 
     # Sinks
 
-    def subscribe(self, owner: Owner, sink: Sink) -> None:
-        """Send the owner's events to the sink; an administrator's sink gets all."""
-        self._subscribers[id(sink)] = (sink, owner)
-
     def readable(self, pid: int) -> None:
         """A reader that was behind has caught up with this process."""
         try:
@@ -245,7 +268,7 @@ class Kernel:
 
     def disconnected(self, sink: Sink) -> None:
         """A client is gone: each of its processes does as its `on_disconnect` says."""
-        self._subscribers.pop(id(sink), None)
+        self.events.unsubscribe(sink)
         for process in self.table:
             if process.sink is not sink:
                 continue
@@ -260,16 +283,11 @@ class Kernel:
 
     def streams_to(self, sink: Sink) -> bool:
         """Whether anything may still come for the sink."""
-        return id(sink) in self._subscribers or any(p.sink is sink for p in self.table)
+        return sink in self.events or any(p.sink is sink for p in self.table)
 
-    def emit(self, kind: str, process: Process | None = None, **fields: Any) -> None:
-        """Tell the subscribers; an event of a process only those who may see it."""
-        if not self._subscribers:
-            return
-        event = {"kind": kind, **({} if process is None else {"pid": process.pid}), **fields}
-        for sink, owner in list(self._subscribers.values()):
-            if process is None or owner.may(process):
-                sink.event(event)
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Tell every subscriber."""
+        self.events.emit(kind, **fields)
 
     # What a served model reports (serving.Host)
 
@@ -337,7 +355,7 @@ class Kernel:
             return
         process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
         self._served(process).set_runnable(process, runnable=False)
-        self.emit("turn_finished", process, reason=end, tokens_generated=process.turn_tokens)
+        self.events.emit("turn_finished", process, reason=end, tokens_generated=process.turn_tokens)
 
     def _end(self, process: Process, event: Event, reason: str) -> None:
         now = self.clock()
@@ -354,7 +372,7 @@ class Kernel:
         seconds = round(process.elapsed(now), 3)
         who = {"client": process.client, "pid": process.pid}
         _log.info("process ended", **who, reason=reason, tokens=process.generated)
-        self.emit(
+        self.events.emit(
             "session_finished",
             process,
             state=process.state.value,

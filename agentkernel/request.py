@@ -13,7 +13,7 @@ import msgspec
 
 from agentkernel.config import Generation, Seed, check_seed
 from agentkernel.errors import KernelError
-from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Sampling
+from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Process, Sampling
 
 _T = TypeVar("_T", int, float)
 Workload = Literal["fast", "general", "code", "reasoning"]
@@ -78,7 +78,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self._check()
         seed = defaults.seed if self.seed is None else self.seed
         if seed is None:
-            seed = (base_seed + pid * _SEED_MIX) % 2**32
+            seed = _own_seed(base_seed, pid)
         sampling = Sampling(
             temperature=_or(self.temperature, defaults.temperature),
             top_p=_or(self.top_p, defaults.top_p),
@@ -121,6 +121,22 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         for tool in (*self.tools, *self.allowed_tools):
             raise KernelError("TOOL_NOT_FOUND", f"no tool named {tool!r}", {"tool": tool})
+
+
+def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
+    """A child with the parent's context and turn, and with a seed, an output and a quota of its own."""
+    sampling = msgspec.structs.replace(parent.plan.sampling, seed=_own_seed(base_seed, pid))
+    plan = msgspec.structs.replace(parent.plan, sampling=sampling)
+    quotas = parent.quota_tokens, parent.quota_syscalls
+    child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
+    child.tokens, child.reason = list(parent.tokens), parent.reason if parent.turn_over else ""
+    child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
+    child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
+    return child
+
+
+def _own_seed(base: int, pid: int) -> int:
+    return (base + pid * _SEED_MIX) % 2**32
 
 
 def infer_workload(text: str) -> Workload:

@@ -103,7 +103,7 @@ class Served:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
         self._admitting += 1
         try:
-            process.tokens = await self._ask(_open_request(process))
+            process.tokens += await self._ask(_open_request(process))
         finally:
             self._admitting -= 1
         process.prompt_tokens = len(process.tokens)

@@ -137,6 +137,14 @@ _TABLE = (
     Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE")),
     Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE")),
     Verb(
+        "FORK",
+        "pid [n]",
+        "children with its context",
+        _OWNER,
+        "",
+        (*_PID, "BAD_PAYLOAD", "SPAWN_FAILED", "ENGINE_FAILED", "SHUTTING_DOWN"),
+    ),
+    Verb(
         "SET_PRIORITY",
         "pid priority",
         "low, normal, high or critical",
