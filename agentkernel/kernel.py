@@ -144,8 +144,7 @@ class Kernel:
         process = self._mine(owner, pid)
         served = self._served(process)
         if process.wait is Wait.INPUT and process.reason == "length":
-            process.turn_limit = process.turn_tokens + process.plan.max_tokens
-            process.turn_over = False
+            process.extend_turn()
             served.engine.send(port.Resume(pid, process.budget))
         elif process.wait is not Wait.EVENT:
             raise KernelError("WRONG_STATE", f"PID {pid} was not stopped")

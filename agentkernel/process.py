@@ -190,7 +190,8 @@ class Process:
     prompt_tokens: int = 0
     generated: int = 0  # tokens, in all turns
     turn_tokens: int = 0  # tokens, in this turn
-    turn_bytes: int = 0  # of this turn's text, already given out
+    turn_bytes: int = 0  # of this turn's text since it was last cut off, already given out
+    turn_cut: int = 0  # tokens of this turn before its text was last cut off by a limit
     turn_limit: int = 0  # tokens this turn may have
     turn_over: bool = False
     draws: int = 0  # random numbers the sampler has used in this turn
@@ -221,8 +222,13 @@ class Process:
 
     def begin_turn(self) -> None:
         """A new turn: counters that belong to one turn start again."""
-        self.turn_tokens = self.turn_bytes = 0
+        self.turn_tokens = self.turn_bytes = self.turn_cut = 0
         self.turn_limit, self.turn_over = self.plan.max_tokens, False
+
+    def extend_turn(self) -> None:
+        """A turn that came to its limit may go on as far again."""
+        self.turn_limit, self.turn_over = self.turn_tokens + self.plan.max_tokens, False
+        self.turn_bytes, self.turn_cut = 0, self.turn_tokens
 
     def move(self, event: Event, now: float, wait: Wait | None = None, reason: str = "") -> None:
         """Change state; raises WRONG_STATE where `TRANSITIONS` has no such move."""

@@ -256,6 +256,6 @@ def _open_request(process: Process) -> port.Open:
         grammar=plan.grammar,
         json_schema=plan.json_schema,
         tokens=list(process.tokens) or None,
-        turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws),
+        turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
         turn_over=process.turn_over,
     )

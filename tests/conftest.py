@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -108,6 +109,13 @@ def make_kernel(models_dir: Path, tmp_path: Path) -> Iterator[MakeKernel]:
     yield make
     for each in running:
         _end(each)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def _end(running: RunningKernel) -> None:

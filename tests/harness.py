@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -16,8 +18,12 @@ from agentkernel.auth import Principals
 from agentkernel.config import Config
 from agentkernel.engine.scripted import Script, ScriptedEngine, echo
 from agentkernel.kernel import Kernel
+from agentkernel.process import Owner
 from agentkernel.protocol.framing import Frame, Reply, ReplyParser
-from agentkernel.server import Server
+from agentkernel.server import Connection, Server
+
+CLOSED = "<closed>"  # how a session says that the server has closed the connection
+ENDED = "<end>"  # and that the client has ended its input
 
 
 @dataclass(slots=True)
@@ -30,6 +36,18 @@ class Bench:
     engines: list[ScriptedEngine] = field(default_factory=list)
 
 
+class PatientEngine(ScriptedEngine):
+    """A scripted engine whose load goes on until it is told to be over."""
+
+    def __init__(self, script: Script = echo, *, auto: bool = True) -> None:
+        super().__init__(script, auto=auto)
+        self.may_load = asyncio.Event()
+
+    async def start(self, load, on_progress):
+        await self.may_load.wait()
+        return await super().start(load, on_progress)
+
+
 @contextlib.asynccontextmanager
 async def scripted_server(
     models: Path,
@@ -39,26 +57,29 @@ async def scripted_server(
     auto: bool = True,
     principals: Principals | None = None,
     model: str = "demo",
+    engine: type[ScriptedEngine] = ScriptedEngine,
+    listen: bool = True,
 ) -> AsyncIterator[Bench]:
-    """Serve on a free port until the block ends; `model` is loaded unless it is empty."""
+    """Serve on a free port, or on none, until the block ends; `model` is loaded unless it is empty."""
     tree = {"models": str(models), "server": {"port": 0}} | (settings or {})
     engines: list[ScriptedEngine] = []
 
     def make_engine() -> ScriptedEngine:
-        engines.append(ScriptedEngine(script, auto=auto))
+        engines.append(engine(script, auto=auto))
         return engines[-1]
 
-    kernel = Kernel(msgspec.convert(tree, Config), make_engine)
+    kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine)
     server = Server(kernel, principals or Principals({}, required=False))
     if model:
         await kernel.models.load(model)
-    _, port = await server.listen()
+    port = (await server.listen())[1] if listen else 0
     running = asyncio.create_task(server.run())
     await asyncio.sleep(0)
     try:
         yield Bench(kernel, server, port, engines)
     finally:
         server.stop()
+        server.stop()  # at once
         await running
 
 
@@ -74,6 +95,7 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self._parser = ReplyParser()
+        self._octets = bytearray()
         self._items: list[Reply | Frame] = []
 
     @classmethod
@@ -91,15 +113,22 @@ class Peer:
         for i in range(0, len(data), chunk):
             self.writer.write(data[i : i + chunk])
             await self.writer.drain()
+            await asyncio.sleep(0)  # the loop joins what is written in one round
 
     async def item(self) -> Reply | Frame | None:
-        """The next reply or frame; None at the end."""
+        """The next reply or frame, which came octet for octet as §3.1 and §4.1 say; None at the end."""
         while not self._items:
             data = await self.reader.read(1 << 16)
             if not data:
+                assert not self._octets
                 return None
+            self._octets += data
             self._items += self._parser.receive(data)
-        return self._items.pop(0)
+        item = self._items.pop(0)
+        octets = f"{head(item)}\r\n".encode() + item.payload
+        assert self._octets.startswith(octets)
+        del self._octets[: len(octets)]
+        return item
 
     async def reply(self) -> Reply:
         """The next reply, frames passed over."""
@@ -122,53 +151,195 @@ class Peer:
         return items
 
 
+class MemoryTransport(asyncio.Transport):
+    """The server's end of a connection without a socket: as much of a transport as the server uses."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        self.reader = asyncio.StreamReader()  # the client's
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.closing = False
+        connection.connection_made(self)
+
+    def set_write_buffer_limits(self, high=None, low=None) -> None:
+        pass
+
+    def write(self, data) -> None:
+        if not self.closing:
+            self.reader.feed_data(data)
+
+    def pause_reading(self) -> None:
+        self.reading.clear()
+
+    def resume_reading(self) -> None:
+        self.reading.set()
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self.reader.feed_eof()
+            asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
+
+    abort = close
+
+
+class MemoryWriter:
+    """The client's end: as much of a StreamWriter as `Peer` uses."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self.transport = transport
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.closing:
+            self.transport.connection.data_received(data)
+
+    async def drain(self) -> None:
+        await self.transport.reading.wait()
+
+    def write_eof(self) -> None:
+        if not self.transport.closing:
+            self.transport.connection.eof_received()
+
+
+@contextlib.asynccontextmanager
+async def memory_peer(server: Server) -> AsyncIterator[Peer]:
+    """A client of the server in this event loop, without a socket."""
+    transport = MemoryTransport(server.connection())
+    try:
+        yield Peer(transport.reader, MemoryWriter(transport))
+    finally:
+        transport.close()
+
+
+Connect = Callable[[], contextlib.AbstractAsyncContextManager[Peer]]
+
+
 @dataclass(slots=True)
 class Exchange:
-    """What a session's client sends at one time, and the lines it must get before it sends more."""
+    """What one client sends at one time, and the lines it must get before the session goes on.
 
-    sent: list[str]
+    `sent` holds lines, and bytes that go out as they are. With `act` the engine moves first.
+    """
+
+    sent: list[str | bytes]
     expected: list[str]
+    client: int = 1
+    act: str = ""
+
+
+_LINE = re.compile(r"([1-9]?)(>x|[<>!])(?: (.*))?")
 
 
 def parse_session(text: str) -> list[Exchange]:
-    """A session from its `>` and `<` lines."""
+    """A session from its lines.
+
+    `>` a client's line, `>x` its bytes in hexadecimal, `> <end>` the end of its input; `<` a line it
+    gets, `< <closed>` the end of what it gets; a digit in front numbers a client other than the first.
+    `!` what the engine does (`_act`); `#` a comment.
+    """
     exchanges: list[Exchange] = []
     for line in text.splitlines():
-        if line.startswith(">"):
-            if not exchanges or exchanges[-1].expected:
-                exchanges.append(Exchange([], []))
-            exchanges[-1].sent.append(line[2:])
-        elif line.startswith("<"):
-            exchanges[-1].expected.append(line[2:])
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(f"not a session's line: {line!r}")
+        client, kind, rest = int(match[1] or 1), match[2], match[3] or ""
+        last = exchanges[-1] if exchanges else None
+        answered = last is None or last.client != client or (last.expected and kind != "<")
+        if kind == "!":
+            exchanges.append(Exchange([], [], client, rest))
+        elif answered or (last.act and kind != "<"):
+            exchanges.append(Exchange([], [], client))
+        if kind == "<":
+            exchanges[-1].expected.append(rest)
+        elif kind != "!":
+            exchanges[-1].sent.append(bytes.fromhex(rest) if kind == ">x" else rest)
     return exchanges
 
 
-def rendered(item: Reply | Frame) -> list[str]:
-    """A reply or frame as a session's lines."""
+def head(item: Reply | Frame) -> str:
+    """The header line of a reply or frame, as §3.1 and §4.1 say."""
     size = len(item.payload)
     if isinstance(item, Reply):
-        head = f"{'+OK' if item.ok else '-ERR'} {item.code} {size}"
-    else:
-        head = f"DATA {item.kind} {size}" + ("" if item.pid is None else f" {item.pid} {item.offset}")
+        return f"{'+OK' if item.ok else '-ERR'} {item.code} {size}"
+    return f"DATA {item.kind} {size}" + ("" if item.pid is None else f" {item.pid} {item.offset}")
+
+
+def rendered(item: Reply | Frame | None) -> list[str]:
+    """A reply, a frame or the end of the connection as a session's lines."""
+    if item is None:
+        return [CLOSED]
     payload = item.payload.decode()
-    return [head, *payload.removesuffix("\n").split("\n")] if payload else [head]
+    return [head(item), *payload.removesuffix("\n").split("\n")] if payload else [head(item)]
 
 
-async def play(port: int, exchanges: Sequence[Exchange], chunk: int = 1 << 20) -> None:
-    """Run a session, sending `chunk` bytes at a time; AssertionError where the server differs."""
-    async with Peer.connect(port) as peer:
+async def play(
+    at: int | Connect, exchanges: Sequence[Exchange], chunk: int = 1 << 20, bench: Bench | None = None
+) -> None:
+    """Run a session, sending `chunk` bytes at a time; AssertionError where the server differs.
+
+    `at` is a port or what connects a client. A session may end with live processes if it is given
+    the bench; nothing but their markers may follow.
+    """
+    connect = functools.partial(Peer.connect, at) if isinstance(at, int) else at
+    peers: dict[int, Peer] = {}
+    async with contextlib.AsyncExitStack() as stack:
         for exchange in exchanges:
-            await peer.send("".join(f"{line}\n" for line in exchange.sent).encode(), chunk)
-            got: list[str] = []
-            while len(got) < len(exchange.expected):
-                item = await peer.item()
-                assert item is not None, f"closed after {got}, expected {exchange.expected}"
-                got += rendered(item)
-            for line, pattern in zip(got, exchange.expected, strict=True):
-                assert re.fullmatch(as_regex(pattern), line), f"expected {pattern!r}, got {line!r}"
-        if not any(line.startswith("SUBSCRIBE") for exchange in exchanges for line in exchange.sent):
-            peer.writer.write_eof()  # a subscription would go on
-            assert await peer.rest() == []
+            if exchange.act and bench:
+                await _act(bench, *exchange.act.split())
+            if exchange.client not in peers:
+                peers[exchange.client] = await stack.enter_async_context(connect())
+            await _send(peers[exchange.client], exchange.sent, chunk)
+            await _expect(peers[exchange.client], exchange.expected)
+        subscribed = {x.client for x in exchanges if any("SUBSCRIBE" in str(line) for line in x.sent)}
+        for number in subscribed:  # events would go on
+            await _send(peers[number], ["PING last 0"], chunk)
+            assert (await peers[number].item()).code == "PING"
+        for process in bench.kernel.table if bench else ():
+            bench.kernel.kill(Owner(0, "the session's end", admin=True), process.pid)
+        for number in peers.keys() - subscribed:
+            peers[number].writer.write_eof()
+            rest = await peers[number].rest()
+            assert not (bench is None and rest), rest
+            assert all(b"\n[PROCESS_FINISHED " in item.payload for item in rest), rest
+
+
+async def _act(bench: Bench, what: str, count: str = "1") -> None:
+    """`step N`: the engine steps; `die N`: it dies and another begins; `load`: what it loads is loaded."""
+    for _ in range(int(count)):
+        if what == "step":
+            assert bench.engines[-1].step(), "no process runs"
+        elif what == "die":
+            served = bench.kernel.models.current()
+            before = served.restarts
+            bench.engines[-1].die()
+            while served.restarts == before and not served.broken:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+        elif what == "load":
+            while not bench.engines:  # noqa: ASYNC110 - a thread reads the file
+                await asyncio.sleep(0)
+            bench.engines[-1].may_load.set()
+        else:
+            raise ValueError(what)
+
+
+async def _send(peer: Peer, sent: Sequence[str | bytes], chunk: int) -> None:
+    lines = [line if isinstance(line, bytes) else f"{line}\n".encode() for line in sent if line != ENDED]
+    await peer.send(b"".join(lines), chunk)
+    if ENDED in sent:
+        peer.writer.write_eof()
+
+
+async def _expect(peer: Peer, expected: Sequence[str]) -> None:
+    at = 0
+    while at < len(expected):
+        got = rendered(await peer.item())
+        for line, pattern in zip_longest(got, expected[at : at + len(got)], fillvalue="nothing"):
+            assert re.fullmatch(as_regex(pattern), line), f"expected {pattern!r}, got {line!r}"
+        at += len(got)
 
 
 def as_regex(pattern: str) -> str:

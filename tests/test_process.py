@@ -89,6 +89,15 @@ def test_a_new_turn_forgets_the_last_ones_counters_and_limit() -> None:
     assert (each.turn_tokens, each.turn_bytes, each.turn_limit, each.turn_over) == (0, 0, 10, False)
 
 
+def test_an_extended_turn_may_go_as_far_again_and_counts_its_text_anew() -> None:
+    each = process(max_tokens=10)
+    each.turn_tokens, each.turn_bytes, each.turn_over = 10, 44, True
+    each.extend_turn()
+    assert (each.turn_limit, each.turn_bytes, each.turn_cut, each.turn_over) == (20, 0, 10, False)
+    each.begin_turn()
+    assert each.turn_cut == 0
+
+
 def test_times_are_split_by_phase() -> None:
     each = process(created=10.0)
     each.move(Event.GRANT, 11.0)

@@ -97,6 +97,23 @@ def test_a_death_at_any_token_of_any_turn_is_not_seen_in_the_text(tmp_path: Path
     run(main())
 
 
+def test_a_death_in_a_turn_that_went_beyond_its_limit_is_not_seen_in_the_text(tmp_path: Path) -> None:
+    """What began a stop string was said at the limit; with what follows it is none."""
+
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        await bench.exec(interactive=True, max_tokens=3, stop=" w2 w3")
+        bench.finish()
+        assert bench.screen.text[1] == words(3)
+        bench.kernel.continue_output(ME, 1)
+        bench.step(2)
+        await die(bench)
+        bench.finish()
+        assert bench.screen.text[1] == words(6)
+
+    run(main())
+
+
 def test_waiting_and_suspended_processes_survive_a_death_as_they_were(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, engine={"slots": 4})

@@ -7,7 +7,6 @@ Rules
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -22,8 +21,8 @@ from typing import Literal
 import click
 
 from agentkernel import config as configuration
+from agentkernel.cli import extra
 from agentkernel.cli.output import Format, format_option, show_rows
-from agentkernel.cli.serve import SERVER_EXTRA, SERVER_MODULES
 from agentkernel.cli.target import config_option, find_target
 from agentkernel.client import ClientError, UnreachableError
 from agentkernel.client.replies import KernelStatus
@@ -102,7 +101,7 @@ def _compiler() -> Finding:
     found = [name for name in ("cc", "c++") if shutil.which(name)]
     if len(found) == 2:
         return Finding("C and C++ compiler", "ok", ", ".join(str(shutil.which(name)) for name in found))
-    state: Literal["note", "missing"] = "note" if importlib.util.find_spec("llama_cpp") else "missing"
+    state: Literal["note", "missing"] = "missing" if extra.absent(["llama_cpp"]) else "note"
     return Finding("C and C++ compiler", state, "none", _install("build-essential"))
 
 
@@ -114,10 +113,10 @@ def _bubblewrap() -> Finding:
 
 
 def _server_modules() -> Finding:
-    absent = [name for name in SERVER_MODULES if importlib.util.find_spec(name) is None]
-    if absent:
-        return Finding("server packages", "missing", f"no {', '.join(absent)}", SERVER_EXTRA)
-    return Finding("server packages", "ok", ", ".join(SERVER_MODULES))
+    needed = (*extra.KERNEL_MODULES, *extra.HUB_MODULES)
+    if absent := extra.absent(needed):
+        return Finding("server packages", "missing", f"no {', '.join(absent)}", extra.INSTALL)
+    return Finding("server packages", "ok", ", ".join(needed))
 
 
 def _llama_cpp() -> Finding:

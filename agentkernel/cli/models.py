@@ -14,6 +14,7 @@ import msgspec
 
 from agentkernel import config as configuration
 from agentkernel import hub
+from agentkernel.cli import extra
 from agentkernel.cli.output import Format, format_option, show_record, show_rows
 from agentkernel.cli.target import Target, config_option, target_options
 from agentkernel.client.replies import Event
@@ -100,6 +101,7 @@ def pull(reference: str, directory: str | None, file: Path | None, shape: Format
     Without QUANT it is Q4_K_M, or the repository's only file. Downloads resume; the hub's cache, token
     and HF_HUB_OFFLINE hold.
     """
+    extra.require(extra.HUB_MODULES)
     config, _ = configuration.load({"models": directory}, file)
     pulled = hub.pull(hub.Reference.parse(reference), Path(config.models), hub.HuggingFace())
     show_record({"id": pulled.id, "path": str(pulled.path), "file_bytes": pulled.size}, shape)

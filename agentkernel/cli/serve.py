@@ -7,7 +7,6 @@ Rules
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -19,10 +18,8 @@ import click
 import msgspec
 
 from agentkernel import config as configuration
+from agentkernel.cli import extra
 from agentkernel.config import Config
-
-SERVER_MODULES = ("uvloop", "structlog", "psutil", "llama_cpp")
-SERVER_EXTRA = "pip install 'agentkernel[server]'"
 
 # Option, setting, help.
 _SETTINGS: tuple[tuple[str, str, str], ...] = (
@@ -52,9 +49,7 @@ def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--hints/--no-hints", default=None, help="Print things to try; default: on a terminal.")
 def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
     """Start the kernel and serve until SIGTERM, Ctrl-C or SHUTDOWN."""
-    absent = [name for name in SERVER_MODULES if importlib.util.find_spec(name) is None]
-    if absent:
-        raise click.ClickException(f"{', '.join(absent)} missing; run: {SERVER_EXTRA}")
+    extra.require(extra.KERNEL_MODULES)
     from agentkernel import daemon  # noqa: PLC0415 - only the server extra can
 
     settings = {key.replace("__", "."): value for key, value in flags.items()}

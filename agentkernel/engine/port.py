@@ -31,11 +31,15 @@ class Load(msgspec.Struct, tag=True):
 
 
 class Turn(msgspec.Struct):
-    """How far a turn has come: tokens generated, bytes of text given out, random numbers used."""
+    """How far a turn has come: tokens generated, bytes of text given out, random numbers used.
+
+    A limit that a turn went beyond cut its text off: `emitted` counts from there, after `cut` tokens.
+    """
 
     tokens: int = 0
     emitted: int = 0
     draws: int = 0
+    cut: int = 0
 
 
 class Open(msgspec.Struct, tag=True):

@@ -279,7 +279,7 @@ def reopen(model: Model, request: port.Open, tokens: list[int], sampler: Sampler
     text = TextStream(request.stop)
     sampler.see(tokens)
     turn = tokens[len(tokens) - request.turn.tokens :]
-    shown = "".join(text.feed(model.piece(token)) for token in turn)
+    shown = "".join(text.feed(model.piece(token)) for token in turn[request.turn.cut :])
     if len(shown.encode()) < request.turn.emitted:
         text.flush()  # the turn had been over, and goes on
     sampler.restore(turn, request.turn.draws)

@@ -1,0 +1,164 @@
+"""A model whose next token depends on all that its slot holds: whatever is wrong there shows in the text."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+from agentkernel.engine import port
+from agentkernel.engine.worker.batcher import Batcher, Row, reopen
+from agentkernel.process import Sampling
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repeat_penalty=1.0, seed=1)
+_EURO, _FACE = "€".encode(), "😀".encode()
+PIECES = [
+    b"a",
+    b" b",
+    b"ab",
+    b"c.",
+    b" d",
+    b"e",
+    _EURO,
+    _EURO[:1],
+    _EURO[1:],
+    _FACE[:2],
+    _FACE[2:],
+    b"\xff",
+    b"\n",
+]
+END = len(PIECES)
+
+
+class Vocabulary:
+    """Tokens of a few letters, of parts of characters, and one that ends an answer."""
+
+    def piece(self, token: int) -> bytes:
+        return PIECES[token]
+
+    def ends(self, token: int) -> bool:
+        return token == END
+
+
+class Slots:
+    """KV cells by slot; a row must begin where its slot's cells end. `fail` gives decode's code."""
+
+    def __init__(self, slots: int = 4, context: int = 64) -> None:
+        self.context = context
+        self.cells: dict[int, list[int]] = {slot: [] for slot in range(slots)}
+        self.decoded: list[list[tuple[int, int]]] = []  # slot and number of tokens, by decode
+        self.threads: list[int] = []
+        self.fail: Callable[[Sequence[Row]], int] = lambda _rows: 0
+        self.last: dict[int, int] = {}  # slot by index of a row's last token
+
+    def decode(self, rows: Sequence[Row]) -> int:
+        if code := self.fail(rows):
+            return code
+        assert len({row.slot for row in rows}) == len(rows)
+        self.decoded.append([(row.slot, len(row.tokens)) for row in rows])
+        self.last, n = {}, 0
+        for row in rows:
+            cells = self.cells[row.slot]
+            assert row.start == len(cells)
+            assert row.tokens
+            cells += row.tokens
+            assert len(cells) <= self.context
+            n += len(row.tokens)
+            row.index = n - 1
+            if row.sample:
+                self.last[row.index] = row.slot
+        return 0
+
+    def drop(self, slot: int, start: int = 0) -> bool:
+        del self.cells[slot][start:]
+        return True
+
+    def set_threads(self, threads: int) -> None:
+        self.threads.append(threads)
+
+
+class Draw:
+    """Draws by the seed, the number of draws, what it has seen, and the slot's cells."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.draws = seed, 0
+        self.seen: list[int] = []
+        self.turns = 0
+        self.closed = False
+
+    def begin_turn(self) -> None:
+        self.turns += 1
+
+    def see(self, tokens: Sequence[int]) -> None:
+        self.seen += tokens
+
+    def restore(self, turn: Sequence[int], draws: int) -> None:
+        assert self.seen[len(self.seen) - len(turn) :] == list(turn)
+        self.draws = draws
+
+    def draw(self, context: Slots, index: int) -> int:
+        cells = context.cells[context.last[index]]
+        self.draws += 1
+        said = repr((self.seed, self.draws, self.seen, cells)).encode()
+        token = zlib.crc32(said) % (END + 1)
+        if token != END:
+            self.seen.append(token)
+        return token
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A batcher over such a model, and what came of it by PID."""
+
+    def __init__(self, slots: int = 4, context: int = 64, batch: int = 16, cores: int = 2) -> None:
+        self.slots = Slots(slots, context)
+        self.batcher = Batcher(Vocabulary(), self.slots, 1000, batch, cores)
+        self.outputs: dict[int, list[port.Output]] = {}
+
+    def open(self, pid: int, prompt: Sequence[int], seed: int = 1, budget: int = 20, **fields) -> Draw:
+        """A sequence; with `turn` one that goes on."""
+        request = port.Open(pid=pid, sampling=SAMPLING, budget=budget, **fields)
+        sampler = Draw(seed)
+        self.batcher.add(reopen(Vocabulary(), request, list(prompt), sampler))
+        self.outputs[pid] = []
+        return sampler
+
+    def apply(self, *commands: port.Command) -> None:
+        for command in commands:
+            self.batcher.apply(command)
+
+    def step(self) -> port.Step:
+        step = self.batcher.step()
+        for output in step.outputs:
+            self.outputs[output.pid].append(output)
+        return step
+
+    def run(self, limit: int = 1000) -> None:
+        """Steps until nothing runs."""
+        for _ in range(limit):
+            if not self.batcher.busy:
+                return
+            self.step()
+        raise AssertionError("endless")
+
+    def result(self, pid: int) -> tuple[str, list[int], str]:
+        """Text, tokens and end so far."""
+        return joined(self.outputs[pid])
+
+
+def joined(outputs: Sequence[port.Output]) -> tuple[str, list[int], str]:
+    text = b"".join(output.text for output in outputs).decode()
+    tokens = [token for output in outputs for token in output.tokens]
+    return text, tokens, outputs[-1].end if outputs else ""
+
+
+def alone(
+    prompt: Sequence[int], seed: int = 1, budget: int = 20, context: int = 64, **fields
+) -> list[port.Output]:
+    """What a sequence says when nobody else is there."""
+    bench = Bench(context=context)
+    bench.open(1, prompt, seed, budget, **fields)
+    bench.apply(port.Grant(1, 0))
+    bench.run()
+    return bench.outputs[1]
