@@ -13,8 +13,6 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from agentkernel import log
 from agentkernel.config import Config, Generation
 from agentkernel.engine import port
@@ -22,7 +20,7 @@ from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.models import Models
 from agentkernel.process import Event, Message, Owner, Priority, Process, ProcessTable, Sink, State, Wait
-from agentkernel.request import ExecRequest, fork
+from agentkernel.request import ExecRequest, changed, fork
 from agentkernel.serving import Served
 
 _log = log.get("kernel")
@@ -64,7 +62,8 @@ class Kernel:
         served = self._current()
         pid = self.table.new_pid()
         try:
-            process = self._process(pid, owner, request, served)
+            plan = request.plan(self.generation, self.seed, pid)
+            process = request.process(pid, owner, plan, served.card.id, self.clock())
             await self._admit(process, served, sink)
         finally:
             self.table.abandon(pid)
@@ -155,7 +154,7 @@ class Kernel:
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""
         process = self.table.find(pid)
-        self._permit(owner, process)
+        owner.permit(process)
         if process.state.ended:
             return process
         future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
@@ -237,7 +236,7 @@ class Kernel:
     def find(self, owner: Owner, pid: int) -> Process:
         """The process, live or lately ended."""
         process = self.table.find(pid)
-        self._permit(owner, process)
+        owner.permit(process)
         return process
 
     def visible(self, owner: Owner) -> list[Process]:
@@ -246,11 +245,7 @@ class Kernel:
 
     def set_generation(self, changes: dict[str, Any]) -> Generation:
         """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
-        try:
-            merged = msgspec.to_builtins(self.generation) | changes
-            self.generation = msgspec.convert(merged, Generation, strict=False)
-        except msgspec.ValidationError as error:
-            raise KernelError("SET_GEN_INVALID", str(error)) from error
+        self.generation = changed(self.generation, changes)
         return self.generation
 
     # Sinks
@@ -388,13 +383,6 @@ class Kernel:
             raise KernelError("SHUTTING_DOWN")
         return self.models.current()
 
-    def _process(self, pid: int, owner: Owner, request: ExecRequest, served: Served) -> Process:
-        plan = request.plan(self.generation, self.seed, pid)
-        tokens, syscalls = request.quotas(plan)
-        now, model = self.clock(), served.card.id
-        group = request.group(owner)
-        return Process(pid, owner, plan, model, request.priority, tokens, syscalls, now, group)
-
     def _log_start(self, process: Process) -> None:
         who = {"client": process.client, "pid": process.pid}
         _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
@@ -402,12 +390,8 @@ class Kernel:
 
     def _mine(self, owner: Owner, pid: int) -> Process:
         process = self.table.live(pid)
-        self._permit(owner, process)
+        owner.permit(process)
         return process
-
-    def _permit(self, owner: Owner, process: Process) -> None:
-        if not owner.may(process):
-            raise KernelError("FORBIDDEN", f"PID {process.pid} belongs to another owner")
 
     def _served(self, process: Process) -> Served:
         return self.models.served[process.model_id]

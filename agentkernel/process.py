@@ -149,6 +149,11 @@ class Owner:
         """Whether this owner may see and signal the process."""
         return self.admin or process.owner.id == self.id
 
+    def permit(self, process: Process) -> None:
+        """Raise FORBIDDEN unless this owner may."""
+        if not self.may(process):
+            raise KernelError("FORBIDDEN", f"PID {process.pid} belongs to another owner")
+
 
 class Sink(Protocol):
     """Where a process's output goes. No method blocks or raises; `client` names it in the log."""

@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -110,6 +110,11 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         calls = self.limits.max_syscalls if self.max_syscalls is None else self.max_syscalls
         return _or(self.limits.max_tokens, tokens), _or(calls, syscalls)
 
+    def process(self, pid: int, owner: Owner, plan: Plan, model_id: str, now: float) -> Process:
+        """The process that was asked for, ready to be admitted."""
+        quotas = self.quotas(plan)
+        return Process(pid, owner, plan, model_id, self.priority, *quotas, now, self.group(owner))
+
     def _check(self) -> None:
         if (self.prompt is None) == (not self.messages):
             raise KernelError("EXEC_INVALID", "either prompt or messages")
@@ -121,6 +126,14 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         for tool in (*self.tools, *self.allowed_tools):
             raise KernelError("TOOL_NOT_FOUND", f"no tool named {tool!r}", {"tool": tool})
+
+
+def changed(defaults: Generation, changes: dict[str, Any]) -> Generation:
+    """The defaults with some settings changed, from text where need be. Raises SET_GEN_INVALID."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(defaults) | changes, Generation, strict=False)
+    except msgspec.ValidationError as error:
+        raise KernelError("SET_GEN_INVALID", str(error)) from error
 
 
 def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
