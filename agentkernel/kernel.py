@@ -99,9 +99,12 @@ class Kernel:
                 await self._admit(child, served, sink)
             finally:
                 self.table.abandon(child.pid)
+            served.set_runnable(child, runnable=False)  # until the reply has named it
             if child.turn_over:
                 child.move(Event.WAIT, self.clock(), Wait.INPUT)
-                served.set_runnable(child, runnable=False)
+        for child in children:
+            if child.state is State.READY:
+                asyncio.get_running_loop().call_soon(self._wake, child)
         return children
 
     async def send_input(self, owner: Owner, pid: int, text: str, sink: Sink) -> Process:
@@ -125,8 +128,7 @@ class Kernel:
         process.begin_turn()
         if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
             process.move(Event.WAKE, self.clock())
-        if process.state is State.READY:
-            served.set_runnable(process, runnable=True)
+        self._wake(process)
         return process
 
     def stop_output(self, owner: Owner, pid: int) -> Process:
@@ -387,6 +389,10 @@ class Kernel:
         who = {"client": process.client, "pid": process.pid}
         _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
         _log.debug("prompt", **who, prompt=process.plan.prompt, messages=process.plan.messages)
+
+    def _wake(self, process: Process) -> None:
+        if process.state is State.READY:
+            self._served(process).set_runnable(process, runnable=True)
 
     def _mine(self, owner: Owner, pid: int) -> Process:
         process = self.table.live(pid)

@@ -184,11 +184,9 @@ class Models:
         return Pager(ram, memory.disk_mb * _MIB, memory.policy)
 
     def _image_folder(self, card: ModelCard) -> str:
-        """A private directory of this model's engine."""
+        """A directory of this model's own."""
         name = hashlib.blake2b(card.id.encode(), digest_size=8).hexdigest()
-        folder = Path(self._config.state).resolve() / "images" / name
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return str(folder)
+        return str(Path(self._config.state).resolve() / "images" / name)
 
 
 def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -93,9 +93,10 @@ class Paging:
         """Learn from a step; the grants whose donors have now come far enough."""
         if step.prompt:
             self.pager.rates.prefill.observe(step.prompt, step.ms * step.prompt / step.batch)
-        for output in step.outputs:
-            if output.pid in self._filled:
-                self._filled[output.pid] = output.filled
+        news = {output.pid: output.filled for output in step.outputs if output.filled}
+        for pid, filled in (step.reading | news).items():
+            if pid in self._filled:
+                self._filled[pid] = filled
         return self.due()
 
     def due(self) -> list[port.Grant]:

@@ -66,9 +66,11 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     settings = _generation(kernel)
     main = " ".join(f"{k}:{_word(settings[k])}" for k in _GENERATION_KEYS)
     memory, scheduler, engine = _memory(served), _scheduler(kernel), _engine(served)
-    data |= {"memory": memory, "scheduler": scheduler, "engine": engine | {"jail": served.jail}}
+    images = _images(served)
+    engine_and_jail = engine | {"jail": served.jail}
+    data |= {"memory": memory, "scheduler": scheduler, "engine": engine_and_jail, "images": images}
     groups = _line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
-    extra = _line(engine | {"engine_jail": ",".join(served.jail)})
+    extra = _line(engine | {"engine_jail": ",".join(served.jail)} | images)
     return Answer(data, f"{text} generation={main} {groups} {extra}")
 
 
@@ -78,7 +80,7 @@ def _memory(served: Served) -> dict[str, Any]:
     held = [p for p in served.processes.values() if served.scheduler.slot(p.pid) is not None]
     used = sum(len(p.tokens) for p in held) * per_token
     total = served.load.slots * served.context * per_token
-    counts, pager = served.paging.counts, served.paging.pager
+    counts = served.paging.counts
     return {
         "active": True,
         "total_blocks": total // _PAGE,
@@ -93,9 +95,15 @@ def _memory(served: Served) -> dict[str, Any]:
         "pending_swaps": 0,
         "waiting_pids": len(served.processes) - len(held),
         "oom_events": 0,
-        "ram_bytes": pager.held(Tier.RAM),
-        "disk_bytes": pager.held(Tier.DISK),
-        "shared_prefixes": counts["share"],
+    }
+
+
+def _images(served: Served) -> dict[str, Any]:
+    pager = served.paging.pager
+    return {
+        "image_ram_bytes": pager.held(Tier.RAM),
+        "image_disk_bytes": pager.held(Tier.DISK),
+        "shared_prefixes": served.paging.counts["share"],
     }
 
 

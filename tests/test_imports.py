@@ -27,6 +27,9 @@ protocol.verbs
 client
 process
 scheduler
+prefixes
+pages
+events
 gguf
 catalog
 request
@@ -35,12 +38,14 @@ engine.wire
 engine.worker.jail
 engine.worker.text
 engine.worker.pacing
+engine.worker.images
 engine.worker.batcher
 engine.worker.llama
 engine.worker.prompt
 engine.worker.__main__
 engine.scripted
 engine.link
+paging
 serving
 models
 kernel

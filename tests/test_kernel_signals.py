@@ -158,7 +158,7 @@ def test_a_suspended_process_loses_nothing_and_keeps_its_slot_until_it_is_needed
         bench.kernel.suspend(ME, 1)
         for _ in range(2):
             await bench.exec(max_tokens=1)
-        assert bench.sent(port.Revoke) == [port.Revoke(1)]
+        assert bench.sent(port.Revoke) == [port.Revoke(1, keep=True)]
         bench.finish()
         bench.kernel.resume(ME, 1, None)
         bench.finish()
@@ -299,7 +299,7 @@ def test_subscribers_learn_what_they_may_see(tmp_path: Path) -> None:
         bench = await boot(tmp_path)
         mine, others, all_ = Screen(), Screen(), Screen()
         for owner, screen in ((ME, mine), (OTHER, others), (ADMIN, all_)):
-            bench.kernel.subscribe(owner, screen)
+            bench.kernel.events.subscribe(owner, screen)
         await bench.exec(max_tokens=2)
         await bench.exec(owner=OTHER, sink=Screen())
         bench.step(2)
@@ -329,7 +329,7 @@ def test_a_client_is_streamed_to_while_it_subscribes_or_has_a_process(tmp_path: 
         assert (kernel.streams_to(screen), kernel.streams_to(bench.screen)) == (True, False)
         kernel.kill(ME, 1)
         assert not kernel.streams_to(screen)
-        kernel.subscribe(ME, screen)
+        kernel.events.subscribe(ME, screen)
         assert kernel.streams_to(screen)
 
     run(main())

@@ -26,7 +26,7 @@ async def code(awaitable) -> str:
 def test_an_interactive_process_answers_turn_after_turn_and_keeps_its_context(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, lambda text: f"re: {text}")
-        bench.kernel.subscribe(ME, bench.screen)
+        bench.kernel.events.subscribe(ME, bench.screen)
         process = await bench.exec("one", interactive=True)
         bench.finish()
         assert (process.state, process.wait, process.reason) == (State.WAITING, Wait.INPUT, "stop")

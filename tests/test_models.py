@@ -180,7 +180,7 @@ def test_without_a_setting_slots_take_at_most_a_quarter_of_free_memory(
 def test_an_engine_is_told_its_file_and_its_shape(two: Path) -> None:
     async def main() -> None:
         settings = {"slots": 40, "context": 128, "batch": 32, "gpu_layers": 3, "threads": 2}
-        bench = await boot(two, engine=settings, scheduler={"max_step_ms": 99})
+        bench = await boot(two, engine=settings, scheduler={"max_step_ms": 99}, memory={"paging": "off"})
         assert bench.kernel.models.current().load == port.Load(
             path=str(two / "demo.gguf"),
             slots=40,
@@ -230,7 +230,7 @@ async def loading(two: Path) -> tuple[Bench, asyncio.Event, asyncio.Future]:
         return engine
 
     bench = await boot(two, make=make)
-    bench.kernel.subscribe(ADMIN, bench.screen)
+    bench.kernel.events.subscribe(ADMIN, bench.screen)
     gate.clear()
     begun.clear()
     pending = asyncio.ensure_future(bench.kernel.models.load("big/other"))
@@ -290,7 +290,7 @@ def test_a_model_in_use_is_not_unloaded(two: Path) -> None:
     async def main() -> None:
         bench = await boot(two)
         models = bench.kernel.models
-        bench.kernel.subscribe(ADMIN, Screen())
+        bench.kernel.events.subscribe(ADMIN, Screen())
         await bench.exec()
         with pytest.raises(KernelError) as caught:
             await models.unload("")

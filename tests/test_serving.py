@@ -38,13 +38,13 @@ def test_more_processes_than_slots_take_turns_as_slots_come_free(tmp_path: Path)
     run(main())
 
 
-def test_an_idle_holder_gives_way_and_comes_back_from_its_tokens(tmp_path: Path) -> None:
+def test_an_idle_holder_gives_way_and_comes_back_from_its_image(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, lambda text: f"re: {text}", engine={"slots": 1})
         idle = await bench.exec("one", interactive=True)
         bench.finish()
         await bench.exec("other")
-        assert bench.engine.sent[-2:] == [port.Revoke(1), port.Grant(2, 0)]
+        assert bench.engine.sent[-2:] == [port.Revoke(1, keep=True), port.Grant(2, 0)]
         assert bench.kernel.models.current().evictions == 1
         bench.finish()
         await bench.kernel.send_input(ME, 1, "two", bench.screen)
@@ -58,7 +58,7 @@ def test_an_idle_holder_gives_way_and_comes_back_from_its_tokens(tmp_path: Path)
 def test_when_the_engine_dies_nothing_is_lost_or_said_twice(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path)
-        bench.kernel.subscribe(ADMIN, bench.screen)
+        bench.kernel.events.subscribe(ADMIN, bench.screen)
         runs, queued = await bench.exec(max_tokens=9), await bench.exec(max_tokens=3)
         third = await bench.exec(max_tokens=2, stop=" w5")
         bench.step(2)
@@ -263,7 +263,7 @@ def test_an_exec_or_input_that_was_under_way_when_the_engine_died_is_asked_again
 def test_three_deaths_in_a_minute_break_the_model(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, engine={"slots": 1})
-        bench.kernel.subscribe(ADMIN, bench.screen)
+        bench.kernel.events.subscribe(ADMIN, bench.screen)
         processes = [await bench.exec() for _ in range(3)]
         bench.kernel.suspend(ME, 3)
         for _ in range(2):

@@ -87,6 +87,7 @@ class AsyncClient:
     kill = _verb(requests.kill)
     suspend = _verb(requests.suspend)
     resume = _verb(requests.resume)
+    fork = _verb(requests.fork)
     set_priority = _verb(requests.set_priority)
     get_quota = _verb(requests.get_quota)
     set_quota = _verb(requests.set_quota)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from agentkernel.client.errors import ClientError, ConnectionLostError, refusal
-from agentkernel.client.replies import Envelope, Event, EventFrame, Started
+from agentkernel.client.replies import Envelope, Event, EventFrame, Forked, Started
 from agentkernel.client.requests import Request
 from agentkernel.protocol.framing import Frame, Reply, ReplyError, ReplyParser, encode_request
 
@@ -162,8 +162,8 @@ class ClientConnection:
         if reply.ok:
             envelope = msgspec.json.decode(reply.payload, type=Envelope)
             data = msgspec.json.decode(envelope.data, type=request.reply)
-            if isinstance(data, Started):  # frames, and even the marker, may follow in the same bytes
-                self._streams[data.pid] = self._started[data.pid] = Inbox()
+            for pid in _born(data):  # frames, and even the marker, may follow in the same bytes
+                self._streams[pid] = self._started[pid] = Inbox()
             inbox.put(data)
         self._asked.popleft()
         inbox.end(None if reply.ok else refusal(reply.code, reply.payload))
@@ -189,3 +189,10 @@ class ClientConnection:
             self._streams[event.pid].put(TurnEnd(fields.get("reason", "")))
         for inbox in self._listeners:
             inbox.put(event)
+
+
+def _born(data: object) -> list[int]:
+    """The processes that a reply names for the first time."""
+    if isinstance(data, Forked):
+        return data.children
+    return [data.pid] if isinstance(data, Started) else []

@@ -216,6 +216,13 @@ class Started(msgspec.Struct):
     seed: int = 0
 
 
+class Forked(msgspec.Struct):
+    """FORK: the PIDs of the children."""
+
+    pid: int
+    children: list[int]
+
+
 class Named(msgspec.Struct):
     """STOP_OUTPUT, CONTINUE_OUTPUT."""
 

@@ -45,6 +45,7 @@ class ExecOptions(TypedDict, total=False):
     capability: Literal["fast", "general", "code", "reasoning"]
     priority: Priority
     on_disconnect: Literal["kill", "detach", "suspend"]
+    share: str
     interactive: bool
     tools: Sequence[str]
     allowed_tools: Sequence[str]
@@ -181,6 +182,11 @@ def suspend(pid: int) -> Request[replies.ProcessState]:
 def resume(pid: int) -> Request[replies.ProcessState]:
     """Put a suspended process back; see `stream` for its output when nobody else reads it."""
     return Request("RESUME", replies.ProcessState, _words(pid))
+
+
+def fork(pid: int, children: int = 1) -> Request[replies.Forked]:
+    """Children with the process's context; see `stream` for the output of each."""
+    return Request("FORK", replies.Forked, _words(pid, children))
 
 
 def set_priority(pid: int, priority: Priority) -> Request[replies.Prioritised]:

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -59,6 +60,8 @@ class EngineProcess(asyncio.Protocol):
         """Spawn the engine and load the model; see `port.Engine`."""
         loop = asyncio.get_running_loop()
         self._on_progress = on_progress
+        if load.images:
+            Path(load.images).mkdir(parents=True, exist_ok=True, mode=0o700)
         ours, theirs = socket.socketpair()
         environment = {k: v for k in _KEPT_ENVIRONMENT if (v := os.environ.get(k)) is not None}
         environment["OPENBLAS_NUM_THREADS"] = "1"  # numpy starts no threads before the jail

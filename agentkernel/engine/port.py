@@ -178,13 +178,14 @@ class Output(msgspec.Struct, array_like=True):
 
 
 class Step(msgspec.Struct, tag=True):
-    """One decode over all granted processes: tokens in all and of prompts, milliseconds, threads used."""
+    """One decode over all granted processes: tokens, milliseconds, threads, and tokens that were of prompts."""
 
     batch: int
-    prompt: int
     ms: float
     threads: int
     outputs: list[Output]
+    prompt: int = 0
+    reading: dict[int, int] = {}  # tokens held by the slots of those that still read a prompt
 
 
 class Paged(msgspec.Struct, tag=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Row, reopen
+from agentkernel.engine.worker.images import Images
 from agentkernel.process import Sampling
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repeat_penalty=1.0, seed=1)
@@ -72,6 +73,14 @@ class Slots:
         del self.cells[slot][start:]
         return True
 
+    def state(self, slot: int) -> bytes:
+        return bytes(self.cells[slot])
+
+    def restore(self, slot: int, state: bytes) -> bool:
+        assert not self.cells[slot]
+        self.cells[slot] = list(state)
+        return True
+
     def set_threads(self, threads: int) -> None:
         self.threads.append(threads)
 
@@ -113,7 +122,10 @@ class Bench:
 
     def __init__(self, slots: int = 4, context: int = 64, batch: int = 16, cores: int = 2) -> None:
         self.slots = Slots(slots, context)
-        self.batcher = Batcher(Vocabulary(), self.slots, 1000, batch, cores)
+        self.paged: list[port.Paged] = []
+        load = port.Load("", slots, context, batch, cores, 0, max_step_ms=1000)
+        images = Images(self.slots, None, self.paged.append)
+        self.batcher = Batcher(Vocabulary(), self.slots, images, load)
         self.outputs: dict[int, list[port.Output]] = {}
 
     def open(self, pid: int, prompt: Sequence[int], seed: int = 1, budget: int = 20, **fields) -> Draw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Sequence
+from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.text import TextStream
 
 
@@ -40,7 +41,8 @@ class _Sampler:
 
 def test_rows_go_by_slot_whatever_order_the_processes_came_in_and_whether_they_read_or_decode():
     context = _Context()
-    batcher = Batcher(_Model(), context, max_step_ms=250, batch=64, cores=1)
+    load = port.Load("", 4, 256, batch=64, threads=1, gpu_layers=0, max_step_ms=250)
+    batcher = Batcher(_Model(), context, Images(context, None, lambda _event: None), load)
     for pid, (slot, tokens) in enumerate(((2, 1), (0, 5), (3, 1), (1, 1)), start=1):
         text = TextStream()
         batcher.add(Sequence(pid, [7] * tokens, _Sampler(), text, (), raw=False, budget=9))

@@ -193,7 +193,9 @@ class Batcher:
         else:
             self._tuner.observe(tokens, ms)
         prompt = tokens - sum(row.sample for _, row in rows)
-        return port.Step(tokens, prompt, ms, self._tuner.next, outputs)
+        reading = {s.pid: s.filled for s, row in rows if not row.sample}
+        news = [output for output in outputs if output.tokens or output.end]
+        return port.Step(tokens, ms, self._tuner.next, news, prompt, reading)
 
     def _row(self, sequence: Sequence, n: int) -> Row:
         start, end = sequence.filled, sequence.filled + n
@@ -218,7 +220,7 @@ class Batcher:
         """What the decode means for one sequence: its next token, its text, its end."""
         sequence.filled += len(row.tokens)
         if not row.sample:
-            return port.Output(sequence.pid, [], b"", sequence.sampler.draws, filled=sequence.filled)
+            return port.Output(sequence.pid, [], b"", sequence.sampler.draws)
         token = sequence.sampler.draw(self._context, row.index)
         if self._model.ends(token):
             text, end, new = sequence.text.flush(), "stop", []
