@@ -39,14 +39,11 @@ class Paging:
         self.bytes: Counter[str] = Counter()
         self.ms: defaultdict[str, float] = defaultdict(float)
         self._bytes_per_token = bytes_per_token
+        self._sharing = pager.budgets[Tier.RAM] > 0  # paging is on
         self._groups: dict[str, PrefixIndex] = defaultdict(PrefixIndex)
         self._group_of: dict[int, str] = {}
         self._filled: dict[int, int] = {}  # tokens of those in a slot
         self._behind: dict[int, _Behind] = {}
-
-    def known(self, process: Process) -> None:
-        """A process whose context others of its group may share."""
-        self._index(process, process.tokens)
 
     def grant(self, process: Process, slot: int, now: float) -> port.Grant | None:
         """What to tell the engine of a grant; None while the process waits for its donor."""
@@ -57,7 +54,9 @@ class Paging:
         self._filled[pid] = 0
         if before is not None:
             return port.Grant(pid, slot)
+        self._unindex(pid)
         donor, prefix, ready = self._donor(process)
+        self._index(process, process.tokens)
         if donor and not ready:
             self._behind[pid] = _Behind(pid, slot, donor, prefix)
             return None
@@ -146,20 +145,20 @@ class Paging:
         if keep:
             self._index(process, process.tokens[:tokens])
         else:
-            self.pager.forget(process.pid)
+            self._forget(process.pid)
         return keep
 
     def _index(self, process: Process, tokens: list[int]) -> None:
-        if process.group:
+        if process.group and self._sharing:
             self._group_of[process.pid] = process.group
             self._groups[process.group].add(process.pid, tokens)
 
     def _donor(self, process: Process) -> tuple[int, int, bool]:
         """PID and tokens of the best donor, and whether it has computed so many already."""
-        if not process.group:
+        if not (process.group and self._sharing):
             return 0, 0, False
         length, keys = self._groups[process.group].longest(process.tokens[:-1])
-        have = {pid: self._computed(pid) for pid in keys - {process.pid}}
+        have = {pid: self._computed(pid) for pid in keys}
         if not have:
             return 0, 0, False
         donor = max(have, key=lambda pid: (have[pid], pid))
@@ -188,6 +187,9 @@ class Paging:
     def _forget(self, pid: int) -> None:
         self.pager.forget(pid)
         self._filled.pop(pid, None)
+        self._unindex(pid)
+
+    def _unindex(self, pid: int) -> None:
         group = self._group_of.pop(pid, "")
         if group:
             self._groups[group].remove(pid)

@@ -108,7 +108,6 @@ class Served:
             self._admitting -= 1
         process.prompt_tokens = len(process.tokens)
         self.processes[process.pid] = process
-        self.paging.known(process)
         self.scheduler.add(process.pid, process.priority)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -195,7 +194,6 @@ class Served:
         self.scheduler.reset()
         self.paging = self._new_paging()
         for process in self.processes.values():
-            self.paging.known(process)
             if process.state is State.RUNNING:
                 process.move(Event.REVOKE, now)
         self.broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN

@@ -359,3 +359,80 @@ def test_netcat_as_in_the_readme(kernel):
     )
     assert done.stdout.startswith(b"+OK GENERIC ")
     assert b"\n[PROCESS_FINISHED pid=" in done.stdout
+
+
+BUILTIN = ("--models", str(MODELS))
+
+
+def test_contexts_paged_out_to_memory_or_disk_give_the_text_of_one_never_paged(make_kernel):
+    """Three interactive processes on one slot, with room in memory for none or for one image."""
+    env = {"AGENTKERNEL_ENGINE__SLOTS": "1", "AGENTKERNEL_MEMORY__RAM_MB": "1"}
+    crowded = make_kernel(*BUILTIN, model="builtin/agentkernel-tiny", env=env)
+    alone = make_kernel(*BUILTIN, model="builtin/agentkernel-tiny", env={"AGENTKERNEL_ENGINE__SLOTS": "4"})
+    turns = ["Tell me a story about a fox", "What does KILL do?", "Tell me a story about a bear", "Hello"]
+
+    def talk(kernel):
+        with Client(kernel.host, kernel.port) as client:
+            streams = [client.exec(f"{turns[0]} {i}", interactive=True, temperature=0) for i in range(3)]
+            texts = [[stream.read()] for stream in streams]
+            for turn in turns[1:]:
+                for stream, said in zip(streams, texts, strict=True):
+                    stream.send(turn)
+                    said.append(stream.read())
+            return texts, client.call("STATUS")["memory"]
+
+    (texts, memory), (expected, undisturbed) = talk(crowded), talk(alone)
+    assert texts == expected
+    assert memory["swap_count"] >= 9
+    assert memory["swap_faults"] >= 6
+    assert (undisturbed["swap_count"], memory["swap_failures"]) == (0, 0)
+
+
+def test_a_damaged_image_on_disk_costs_a_prefill_and_no_token(make_kernel):
+    env = {"AGENTKERNEL_ENGINE__SLOTS": "1", "AGENTKERNEL_MEMORY__RAM_MB": "1"}
+    kernel = make_kernel(*BUILTIN, model="builtin/agentkernel-tiny", env=env)
+    story = "1 2 3 4 5 6 7 8 9 " * 25 + "Tell me a story about a fox"
+    with Client(kernel.host, kernel.port) as client:
+        streams = [client.exec(f"{story} {i}", interactive=True, temperature=0) for i in range(4)]
+        for stream in streams:
+            stream.read()
+        files = list(kernel.state.glob("images/*/*.kv"))
+        assert files
+        for file in files:
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 0x10
+            file.write_bytes(data)
+        answers = []
+        for stream in streams:
+            stream.send("What does KILL do?")
+            answers.append(stream.read())
+        assert client.call("STATUS")["memory"]["swap_failures"] >= 1
+        whole = client.exec(f"{story} 0", interactive=True, temperature=0, share="none")
+        whole.read()
+        whole.send("What does KILL do?")
+        assert answers[0] == whole.read()
+
+
+def test_agents_that_share_a_prompt_read_it_once(make_kernel):
+    kernel = make_kernel()
+    prompt = "x" * 600
+    with Client(kernel.host, kernel.port) as client:
+        streams = [client.exec(f"{prompt} {i}", max_tokens=8, temperature=0) for i in range(6)]
+        texts = [stream.read() for stream in streams]
+        assert client.call("STATUS")["images"]["shared_prefixes"] == 5
+        alone = [client.exec(f"{prompt} {i}", max_tokens=8, temperature=0, share="none") for i in (0, 5)]
+        assert [alone[0].read(), alone[1].read()] == [texts[0], texts[5]]
+
+
+def test_children_know_what_their_parent_was_told(make_kernel):
+    kernel = make_kernel(*BUILTIN, model="builtin/agentkernel-tiny")
+    with Client(kernel.host, kernel.port) as client:
+        parent = client.exec("Hello", interactive=True, temperature=0)
+        parent.read()
+        forked = client.fork(parent.pid, 2)
+        children = [client.stream(pid) for pid in forked.children]
+        for stream in (*children, parent):
+            stream.send("What does KILL do?")
+        answers = [stream.read() for stream in (*children, parent)]
+        assert answers[0] == answers[1] == answers[2]
+        assert "KILL" in answers[0]

@@ -7,6 +7,7 @@ prompt's tokens are its bytes; the answer is what the script says to it, a word 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from agentkernel.engine import port
@@ -39,21 +40,26 @@ class _Words:
 
 
 class _Slots:
-    """A context that remembers nothing."""
+    """A context that remembers how many tokens each slot holds; a token is a KiB of state."""
 
     def __init__(self, context: int) -> None:
         self.context = context
+        self._held: Counter[int] = Counter()
 
-    def decode(self, rows: Sequence[Row]) -> int:  # noqa: ARG002
+    def decode(self, rows: Sequence[Row]) -> int:
+        for row in rows:
+            self._held[row.slot] += len(row.tokens)
         return 0
 
-    def drop(self, slot: int, start: int = 0) -> bool:  # noqa: ARG002
+    def drop(self, slot: int, start: int = 0) -> bool:
+        self._held[slot] = min(self._held[slot], start)
         return True
 
-    def state(self, slot: int) -> bytes:  # noqa: ARG002
-        return b"a context"
+    def state(self, slot: int) -> bytes:
+        return bytes(self._held[slot] << 10)
 
-    def restore(self, slot: int, state: object) -> bool:  # noqa: ARG002
+    def restore(self, slot: int, state: bytes) -> bool:
+        self._held[slot] = len(state) >> 10
         return True
 
     def set_threads(self, threads: int) -> None:

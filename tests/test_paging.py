@@ -1,0 +1,228 @@
+"""Images and shared prefixes, as the kernel and a scripted engine play them."""
+
+import pytest
+
+from agentkernel.engine import port
+from agentkernel.errors import KernelError
+from agentkernel.pages import Tier
+from agentkernel.process import Owner, State, Wait
+from tests.by_hand import ME, Screen, boot, run, settle, words
+
+STRANGER = Owner(77, "stranger")
+LONG = "x" * 200  # tokens, in a scripted engine
+SLOTS = {"slots": 4, "context": 1024}
+
+
+async def share_prefix(bench, **second):
+    """Run a process on LONG to its end, then start another; the Grant that one got."""
+    await bench.exec(LONG + " first", max_tokens=1)
+    bench.finish()
+    await bench.exec(LONG + " second", max_tokens=1, **second)
+    grant = bench.sent(port.Grant)[-1]
+    bench.finish()
+    return grant
+
+
+@pytest.mark.parametrize(
+    ("second", "shared"),
+    [
+        ({}, 200 + 1),  # the blank after it, too
+        ({"share": "none"}, 0),
+        ({"share": "public"}, 0),
+        ({"owner": STRANGER}, 0),
+    ],
+    ids=["same owner", "shares nothing", "another group", "another owner"],
+)
+def test_a_finished_process_gives_its_prefix_to_its_trust_group_only(tmp_path, second, shared):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        grant = await share_prefix(bench, **second)
+        assert (grant.donor, grant.prefix) == ((1, shared) if shared else (0, 0))
+        assert bench.kernel.models.current().paging.counts["share"] == bool(shared)
+
+    run(main())
+
+
+@pytest.mark.parametrize("share", ["public", "group:team"])
+def test_owners_who_chose_a_group_share_in_it(tmp_path, share):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG, max_tokens=1, share=share)
+        bench.finish()
+        await bench.exec(LONG, max_tokens=1, owner=STRANGER, share=share)
+        assert bench.sent(port.Grant)[-1].donor == 1
+
+    run(main())
+
+
+def test_a_short_common_prefix_is_not_worth_sharing(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec("y" * 31 + "a", max_tokens=1)
+        bench.finish()
+        await bench.exec("y" * 31 + "b", max_tokens=1)
+        assert bench.sent(port.Grant)[-1].donor == 0
+
+    run(main())
+
+
+def test_prompts_that_arrive_together_are_computed_once(tmp_path):
+    """The second gets its slot and waits until the first has read so much."""
+
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG + " first", max_tokens=2)
+        second = await bench.exec(LONG + " second", max_tokens=2)
+        assert second.state is State.RUNNING
+        assert [grant.pid for grant in bench.sent(port.Grant)] == [1]
+        read = 0
+        while len(bench.sent(port.Grant)) == 1:
+            bench.step()
+            read += 1
+        assert read > 1
+        assert bench.sent(port.Grant)[1:] == [port.Grant(2, 1, donor=1, prefix=201)]
+        bench.finish()
+        assert bench.screen.text == {1: words(2), 2: words(2)}
+
+    run(main())
+
+
+@pytest.mark.parametrize("loss", ["kill", "suspend", "die"])
+def test_who_waits_for_a_prefix_goes_on_when_it_will_not_come(tmp_path, loss):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG + " first", max_tokens=2)
+        await bench.exec(LONG + " second", max_tokens=2)
+        if loss == "kill":
+            bench.kernel.kill(ME, 1)
+        elif loss == "suspend":
+            bench.kernel.suspend(ME, 1)
+        else:
+            bench.engine.die()
+            await settle()
+        bench.finish()
+        assert bench.screen.text[2] == words(2)
+
+    run(main())
+
+
+def test_who_is_killed_while_it_waits_for_a_prefix_is_never_granted(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG + " first", max_tokens=2)
+        await bench.exec(LONG + " second", max_tokens=2)
+        bench.kernel.kill(ME, 2)
+        bench.finish()
+        assert {grant.pid for grant in bench.sent(port.Grant)} == {1}
+        bench.kernel.models.current().scheduler.check_integrity()
+
+    run(main())
+
+
+def test_a_waiting_process_gives_its_slot_and_goes_on_from_its_image(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine={"slots": 1, "context": 1024})
+        await bench.exec(LONG, interactive=True, max_tokens=2)
+        bench.finish()
+        await bench.exec("z" * 50, max_tokens=2, share="none")
+        bench.finish()
+        paging = bench.kernel.models.current().paging
+        assert paging.pager.entry(1).tier is Tier.RAM
+        await bench.kernel.send_input(ME, 1, "again", bench.screen)
+        bench.finish()
+        assert paging.counts["in"] == 1
+        assert bench.screen.text[1] == words(2) + words(2)
+        paging.pager.check_integrity()
+
+    run(main())
+
+
+def test_over_the_budget_of_memory_images_go_to_disk_and_over_that_they_are_dropped(tmp_path):
+    """A token of a scripted engine's context is 1 KiB; room for one image, on either tier."""
+
+    async def main():
+        memory = {"ram_mb": 1, "disk_mb": 1}
+        bench = await boot(tmp_path, engine={"slots": 1, "context": 4096}, memory=memory)
+        paging = bench.kernel.models.current().paging
+        for letter in "abc":
+            await bench.exec(letter * 700, interactive=True, max_tokens=2)
+            bench.finish()
+        await bench.exec("d" * 700, interactive=True, max_tokens=2)
+        bench.finish()
+        assert bench.sent(port.Store)
+        assert bench.sent(port.Drop)
+        paging.pager.check_integrity()
+        for pid in range(1, 5):
+            await bench.kernel.send_input(ME, pid, "more", bench.screen)
+            bench.finish()
+            assert bench.screen.text[pid] == words(2) + words(2)
+
+    run(main())
+
+
+def test_with_paging_off_slots_are_all_there_is(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine={"slots": 1, "context": 1024}, memory={"paging": "off"})
+        await bench.exec(LONG, interactive=True, max_tokens=2)
+        bench.finish()
+        await bench.exec(LONG, max_tokens=2)
+        bench.finish()
+        assert bench.sent(port.Revoke) == [port.Revoke(1, keep=False)]
+        await bench.kernel.send_input(ME, 1, "again", bench.screen)
+        bench.finish()
+        assert bench.screen.text[1] == words(2) + words(2)
+        assert not bench.kernel.models.current().paging.counts
+
+    run(main())
+
+
+def test_children_go_on_where_the_parent_stood_each_by_itself(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        parent = await bench.exec(LONG, max_tokens=10)
+        bench.step(8)
+        said = parent.generated
+        assert 0 < said < 10
+        screen = Screen()
+        children = await bench.kernel.fork(ME, 1, 2, screen)
+        await settle()
+        assert len({process.plan.sampling.seed for process in [parent, *children]}) == 3
+        bench.finish()
+        assert bench.screen.text[1] == words(10)
+        for child in children:
+            assert screen.text[child.pid] == words(10 - said, start=said)
+            assert child.generated == 10 - said
+        donors = {grant.pid: grant.donor for grant in bench.sent(port.Grant)}
+        assert all(donors[child.pid] for child in children)
+
+    run(main())
+
+
+def test_children_of_a_process_that_waits_for_input_wait_for_input(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG, interactive=True, max_tokens=3)
+        bench.finish()
+        screen = Screen()
+        (child,) = await bench.kernel.fork(ME, 1, 1, screen)
+        await settle()
+        assert (child.wait, child.generated, screen.text) == (Wait.INPUT, 0, {})
+        await bench.kernel.send_input(ME, child.pid, "go", screen)
+        bench.finish()
+        assert screen.text[child.pid] == words(3)
+        assert bench.kernel.find(ME, 1).generated == 3
+
+    run(main())
+
+
+def test_nobody_forks_anothers_process_or_while_the_kernel_stops(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG, max_tokens=3)
+        with pytest.raises(KernelError, match="FORBIDDEN"):
+            await bench.kernel.fork(STRANGER, 1, 1, None)
+        bench.kernel.draining = True
+        with pytest.raises(KernelError, match="SHUTTING_DOWN"):
+            await bench.kernel.fork(ME, 1, 1, None)
+
+    run(main())
