@@ -29,9 +29,9 @@ screens = st.integers(0, 1)
 requests = st.fixed_dictionaries(
     {
         "prompt": st.integers(1, 20).map("x".__mul__),
-        "max_tokens": tokens,
+        "max_tokens": st.integers(1, 6),
         "limits": st.fixed_dictionaries({"max_tokens": tokens}),
-        "interactive": st.booleans(),
+        "interactive": st.sampled_from([True, True, False]),
         "on_disconnect": st.sampled_from(["kill", "detach", "suspend"]),
         "priority": st.sampled_from(["low", "normal", "critical"]),
     }
@@ -95,7 +95,9 @@ class KernelMachine(RuleBasedStateMachine):
         return [known.process for known in self.known.values()]
 
     def pick(self, data: st.DataObject) -> Expected:
-        return self.known[data.draw(st.sampled_from(sorted(self.known)))]
+        """A live process, or the last that is known."""
+        live = [pid for pid, known in self.known.items() if not known.ended]
+        return self.known[data.draw(st.sampled_from(sorted({*live, max(self.known)})))]
 
     def call(self, known: Expected, allowed: bool, method, *arguments) -> bool:
         """Call a kernel method as the owner; it succeeds when allowed, else says why it can't."""
@@ -182,7 +184,8 @@ class KernelMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.known)
     @rule(data=st.data(), length=st.integers(1, 20), to=screens)
     def send_input(self, data: st.DataObject, length: int, to: int) -> None:
-        known = self.pick(data)
+        waiting = [pid for pid, known in self.known.items() if known.process.wait is Wait.INPUT]
+        known = self.known[data.draw(st.sampled_from(waiting))] if waiting else self.pick(data)
         process = known.process
         stopped = process.wait is Wait.EVENT and process.plan.interactive
         takes = (process.wait is Wait.INPUT or stopped) and not process.terminating
