@@ -35,7 +35,8 @@ def test_a_record_s_nested_keys_are_joined(capsys):
     ]
 
 
-def test_a_long_value_is_neither_cut_nor_broken_where_no_terminal_is(capsys):
+def test_a_long_value_is_neither_cut_nor_broken(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
     show_rows([{"id": "x" * 5000}], {"ID": "id"}, "table")
     assert capsys.readouterr().out == "ID\n" + "x" * 5000 + "\n"
 
