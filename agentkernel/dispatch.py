@@ -12,7 +12,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -167,9 +167,9 @@ class Dispatch:
         return Answer({"pid": pid}, f"Output of PID {pid} continued")
 
     async def wait(self, session: Session, payload: bytes) -> Answer:
-        first, _, rest = _text(payload).strip().partition(" ")
-        seconds = _seconds(rest) if rest.strip() else None
-        process = await self.kernel.wait(session.principal, _pid(first.encode()), seconds)
+        first, rest = _first(payload)
+        seconds = _seconds(rest) if rest else None
+        process = await self.kernel.wait(session.principal, _pid(first), seconds)
         return report.ended(self.kernel, process)
 
     def term(self, session: Session, payload: bytes) -> Answer:
@@ -203,11 +203,11 @@ class Dispatch:
         return Answer({"pid": pid, "children": pids}, f"PID {pid} forked: {' '.join(map(str, pids))}")
 
     def set_priority(self, session: Session, payload: bytes) -> Answer:
-        words = _text(payload).split()
-        if len(words) != 2 or words[1].lower() not in PRIORITIES:
+        first, rest = _first(payload)
+        priority: Any = rest.lower()
+        if priority not in PRIORITIES:
             raise KernelError("SET_PRIORITY_INVALID", f"a PID and one of {', '.join(PRIORITIES)}")
-        pid = _pid(words[0].encode(), "SET_PRIORITY_INVALID", "SET_PRIORITY_INVALID")
-        priority: Any = words[1].lower()
+        pid = _pid(first, "SET_PRIORITY_INVALID", "SET_PRIORITY_INVALID")
         self.kernel.set_priority(session.principal, pid, priority)
         return Answer({"pid": pid, "priority": priority}, f"PID {pid} priority set to {priority}")
 
@@ -216,8 +216,8 @@ class Dispatch:
         return report.quota(self.kernel, self.kernel.find(session.principal, pid))
 
     def set_quota(self, session: Session, payload: bytes) -> Answer:
-        first, _, rest = _text(payload).strip().partition(" ")
-        pid = _pid(first.encode(), "SET_QUOTA_INVALID", "SET_QUOTA_INVALID")
+        first, rest = _first(payload)
+        pid = _pid(first, "SET_QUOTA_INVALID", "SET_QUOTA_INVALID")
         changes = _settings(rest.encode(), {}, "SET_QUOTA_INVALID")
         if not changes or changes.keys() - {"max_tokens", "max_syscalls"}:
             raise KernelError("SET_QUOTA_INVALID", "limits are max_tokens and max_syscalls")
@@ -241,6 +241,7 @@ HANDLERS: dict[str, Handler] = {
 
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}
 _CAPABILITY = re.compile(r"\s*capability=(\w+);\s*", re.IGNORECASE)
+_FIRST = re.compile(r"(\{.*\}|\S*)\s*(.*)", re.DOTALL)
 
 
 def _text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
@@ -252,6 +253,12 @@ def _text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
     if "\0" in text:
         raise KernelError(code, f"NUL at character {text.index(chr(0))}")
     return text
+
+
+def _first(payload: bytes) -> tuple[bytes, str]:
+    """The PID, a word or a JSON object, and what follows it."""
+    first, rest = cast("re.Match[str]", _FIRST.fullmatch(_text(payload).strip())).groups()
+    return first.encode(), rest
 
 
 def _pid(payload: bytes, missing: str = "MISSING_PID", invalid: str = "INVALID_PID") -> int:

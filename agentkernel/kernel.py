@@ -111,7 +111,7 @@ class Kernel:
         """The next user turn. Raises WRONG_STATE unless the process waits for one."""
         process = self._mine(owner, pid)
         stopped = process.wait is Wait.EVENT and process.plan.interactive
-        if process.wait is not Wait.INPUT and not stopped:
+        if (process.wait is not Wait.INPUT and not stopped) or process.terminating:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
         if process.generated >= process.quota_tokens:
             raise KernelError("WRONG_STATE", f"PID {pid} has used its quota")

@@ -44,7 +44,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server, client: int) -> None:
         self._server, self._kernel, self.client = server, server.kernel, client
         settings = server.settings
-        self._parser = RequestParser(Limits(settings.header_bytes, settings.body_bytes))
+        limits = Limits(settings.header_bytes, settings.body_bytes, 8 * settings.body_bytes)
+        self._parser = RequestParser(limits)
         self._protocol = ServerConnection()
         self._outbox = Outbox(self._protocol, self, settings.output_bytes, client)
         self._session = Session(self._protocol, self._outbox, server.principals.default)

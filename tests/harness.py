@@ -18,7 +18,7 @@ from agentkernel.auth import Principals
 from agentkernel.config import Config
 from agentkernel.engine.scripted import Script, ScriptedEngine, echo
 from agentkernel.kernel import Kernel
-from agentkernel.process import Owner
+from agentkernel.process import Owner, State
 from agentkernel.protocol.framing import Frame, Reply, ReplyParser
 from agentkernel.server import Connection, Server
 
@@ -34,6 +34,7 @@ class Bench:
     server: Server
     port: int
     engines: list[ScriptedEngine] = field(default_factory=list)
+    auto: bool = True
 
 
 class PatientEngine(ScriptedEngine):
@@ -76,7 +77,7 @@ async def scripted_server(
     running = asyncio.create_task(server.run())
     await asyncio.sleep(0)
     try:
-        yield Bench(kernel, server, port, engines)
+        yield Bench(kernel, server, port, engines, auto)
     finally:
         server.stop()
         server.stop()  # at once
@@ -152,7 +153,10 @@ class Peer:
 
 
 class MemoryTransport(asyncio.Transport):
-    """The server's end of a connection without a socket: as much of a transport as the server uses."""
+    """The server's end of a connection without a socket: as much of a transport as the server uses.
+
+    As through a socket, what is written is there to be read a round of the event loop later.
+    """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -161,6 +165,7 @@ class MemoryTransport(asyncio.Transport):
         self.reading = asyncio.Event()
         self.reading.set()
         self.closing = False
+        self._soon = asyncio.get_running_loop().call_soon
         connection.connection_made(self)
 
     def set_write_buffer_limits(self, high=None, low=None) -> None:
@@ -168,7 +173,7 @@ class MemoryTransport(asyncio.Transport):
 
     def write(self, data) -> None:
         if not self.closing:
-            self.reader.feed_data(data)
+            self._soon(self.reader.feed_data, data)
 
     def pause_reading(self) -> None:
         self.reading.clear()
@@ -179,8 +184,8 @@ class MemoryTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.closing:
             self.closing = True
-            self.reader.feed_eof()
-            asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
+            self._soon(self.reader.feed_eof)
+            self._soon(self.connection.connection_lost, None)
 
     abort = close
 
@@ -281,8 +286,8 @@ async def play(
 ) -> None:
     """Run a session, sending `chunk` bytes at a time; AssertionError where the server differs.
 
-    `at` is a port or what connects a client. A session may end with live processes if it is given
-    the bench; nothing but their markers may follow.
+    `at` is a port or what connects a client. With its bench a session may leave processes that go
+    on when somebody says so; they are killed, and nothing but their markers may follow.
     """
     connect = functools.partial(Peer.connect, at) if isinstance(at, int) else at
     peers: dict[int, Peer] = {}
@@ -298,8 +303,8 @@ async def play(
         for number in subscribed:  # events would go on
             await _send(peers[number], ["PING last 0"], chunk)
             assert (await peers[number].item()).code == "PING"
-        for process in bench.kernel.table if bench else ():
-            bench.kernel.kill(Owner(0, "the session's end", admin=True), process.pid)
+        if bench:
+            await _kill_the_rest(bench)
         for number in peers.keys() - subscribed:
             peers[number].writer.write_eof()
             rest = await peers[number].rest()
@@ -307,8 +312,17 @@ async def play(
             assert all(b"\n[PROCESS_FINISHED " in item.payload for item in rest), rest
 
 
+async def _kill_the_rest(bench: Bench) -> None:
+    going = (State.READY, State.RUNNING)
+    while bench.auto and any(p.state in going for p in bench.kernel.table):  # noqa: ASYNC110
+        await asyncio.sleep(0)  # their output is the session's to tell
+    for process in bench.kernel.table:
+        bench.kernel.kill(Owner(0, "the session's end", admin=True), process.pid)
+
+
 async def _act(bench: Bench, what: str, count: str = "1") -> None:
     """`step N`: the engine steps; `die N`: it dies and another begins; `load`: what it loads is loaded."""
+    await asyncio.sleep(0)  # a new process gets its slot in the round after its reply
     for _ in range(int(count)):
         if what == "step":
             assert bench.engines[-1].step(), "no process runs"

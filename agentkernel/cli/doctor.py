@@ -24,7 +24,7 @@ from agentkernel import config as configuration
 from agentkernel.cli import extra
 from agentkernel.cli.output import Format, format_option, show_rows
 from agentkernel.cli.target import config_option, find_target
-from agentkernel.client import ClientError, UnreachableError
+from agentkernel.client import ClientError, ConnectionLostError, ReplyTimeoutError, UnreachableError
 from agentkernel.client.replies import KernelStatus
 from agentkernel.config import Config
 
@@ -163,8 +163,10 @@ def _address(config: Config) -> tuple[Finding, KernelStatus | None]:
             return Finding("address", "ok", f"a kernel answers at {where}"), client.status()
     except UnreachableError:
         pass
+    except (ConnectionLostError, ReplyTimeoutError):
+        return Finding("address", "missing", f"another program answers at {where}", "--port"), None
     except ClientError as error:
-        return Finding("address", "note", f"{where}: {error}", "--port, or --token-file"), None
+        return Finding("address", "note", f"a kernel answers at {where}: {error}", "--token-file"), None
     try:
         with socket.create_server((config.server.host, config.server.port)):
             return Finding("address", "ok", f"{where} is free"), None

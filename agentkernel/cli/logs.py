@@ -45,7 +45,7 @@ def logs(
     settings, _ = configuration.load({"state": state}, file)
     path = settings.log_file
     if not path.exists():
-        raise click.ClickException(f"{path}: no log; has a kernel run with this state directory?")
+        raise click.ClickException(f"{path}: no log; name the kernel's state directory by --state")
     with path.open(errors="replace") as current:
         past = _last(_events(_history(path, current)), pid, lines)
         if shape == "json":

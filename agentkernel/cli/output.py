@@ -1,7 +1,7 @@
 """How results are shown: `--format table`, `json` or `jsonl`.
 
 Rules
-1. A table is for people: no borders, and on anything but a terminal nothing is cut or coloured.
+1. A table is for people: no borders, nothing cut (a terminal wraps long lines), coloured on a terminal only.
 2. `json` is one document, `jsonl` one line a row; both hold all the kernel said, a table what fits.
 3. What comes from models and files is shown without control characters.
 """
@@ -17,7 +17,7 @@ import click
 
 Format = Literal["table", "json", "jsonl"]
 Row = Mapping[str, Any]
-_WIDE = 100_000  # columns, where lines are not cut
+_WIDE = 100_000  # columns: no line is as long
 _CONTROLS = {i: "\ufffd" for i in (*range(32), *range(127, 160)) if chr(i) not in "\n\t"}
 
 
@@ -84,13 +84,13 @@ def _table(rows: list[list[Any]], headings: list[str]) -> None:
     table = Table(box=None, pad_edge=False, show_header=bool(headings), header_style="bold")
     for i, heading in enumerate(headings or ["", ""]):
         numbers = bool(headings and rows) and all(isinstance(row[i], int | float) for row in rows)
-        table.add_column(heading, justify="right" if numbers else "left", no_wrap=bool(headings))
+        table.add_column(heading, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console = Console(file=sys.stdout, width=_WIDE, highlight=False)
     with console.capture() as captured:
         console.print(table)
-    for line in captured.get().splitlines():
+    for line in captured.get().rstrip("\n").split("\n"):
         click.echo(line.rstrip())
 
 

@@ -140,7 +140,7 @@ class ClientConnection:
                     self._event(item.payload)
                 else:
                     self._output(item)
-        except (ReplyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (ValueError, msgspec.MsgspecError) as error:
             self.lost(f"not an agent kernel: {error}")
 
     def lost(self, reason: str) -> None:

@@ -78,7 +78,7 @@ _TABLE = (
         "what a model file says of itself",
         Access.USER,
         "GENERIC",
-        ("MODEL_SELECTOR", "MODEL_NOT_FOUND", "LOAD_FAILED"),
+        ("MODEL_SELECTOR", "MODEL_NOT_FOUND"),
     ),
     Verb(
         "LOAD",

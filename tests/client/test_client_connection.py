@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentkernel.client import requests
 from agentkernel.client.connection import ClientConnection, TurnEnd
@@ -172,6 +176,7 @@ def test_after_a_refusal_the_next_answer_is_the_next_request_s():
         b"+OK PING 4\r\nPONG",
         b"DATA raw 1\r\nx",
         b"DATA event 2\r\n[]",
+        b"DATA raw 1 one zero\r\nx",
         b"\xff" * 5000,
     ],
 )
@@ -221,3 +226,32 @@ def test_a_verb_with_a_blank_in_it_is_refused_before_it_is_sent():
 
 def test_a_mapping_is_sent_as_json():
     assert msgspec.json.decode(requests.call("EXEC", {"prompt": "hi"}).payload) == {"prompt": "hi"}
+
+
+VALID = (
+    started(1)
+    + server().data_frame(1, 0, "né".encode())
+    + server().event_frame(1, {"kind": "turn_finished", "pid": 1, "reason": "stop"})
+    + pong()
+    + server().data_frame(1, 3, MARKER % 1)
+)
+
+
+@st.composite
+def damaged(draw):
+    """A valid stream with a few bytes of it changed, in pieces."""
+    data = bytearray(VALID)
+    for _ in range(draw(st.integers(0, 4))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
+    return [bytes(data[a:b]) for a, b in itertools.pairwise([0, *cuts, len(data)]) if b > a]
+
+
+@given(st.one_of(damaged(), st.lists(st.binary(min_size=1), min_size=1)))
+def test_no_bytes_whatever_raise_or_leave_anybody_waiting_on_a_lost_connection(received):
+    connection = ClientConnection()
+    waiting = [connection.send(request)[1] for request in (requests.exec("hi"), requests.ping())]
+    for data in received:
+        connection.receive(data)
+    if not connection.usable:
+        assert all(inbox.over for inbox in (*waiting, connection.send(requests.ps())[1]))
