@@ -185,7 +185,7 @@ class Step(msgspec.Struct, tag=True):
     threads: int
     outputs: list[Output]
     prompt: int = 0
-    reading: dict[int, int] = {}  # tokens held by the slots of those that read a prompt
+    reading: dict[int, int] = {}  # by PID, how much of its prompt a slot holds
 
 
 class Paged(msgspec.Struct, tag=True):

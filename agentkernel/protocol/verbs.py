@@ -142,7 +142,7 @@ _TABLE = (
         "children with its context",
         _OWNER,
         "",
-        (*_PID, "BAD_PAYLOAD", "SPAWN_FAILED", "ENGINE_FAILED", "SHUTTING_DOWN"),
+        (*_PID, "BAD_PAYLOAD", "SPAWN_FAILED", "SHUTTING_DOWN"),
     ),
     Verb(
         "SET_PRIORITY",

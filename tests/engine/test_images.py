@@ -9,7 +9,7 @@ class Slots:
     """Slots whose state is what was put into them."""
 
     def __init__(self):
-        self.cells = {i: b"" for i in range(4)}
+        self.cells = dict.fromkeys(range(4), b"")
         self.partial = True
 
     def state(self, slot):
