@@ -271,7 +271,7 @@ class _PidObject(msgspec.Struct):
 def _json_pid(payload: bytes) -> bytes:
     try:
         named = msgspec.json.decode(payload, type=_PidObject)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise KernelError("INVALID_PID", str(error)) from error
     value = named.session_id.removeprefix("session-") if named.pid is None else named.pid
     return str(value).encode()
@@ -326,7 +326,7 @@ def _input(payload: bytes, *, v1: bool) -> tuple[int, str]:
     if v1 and text.startswith("{"):
         try:
             prompt = msgspec.json.decode(payload, type=_InputObject).prompt
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise KernelError("BAD_PAYLOAD", str(error)) from error
         pid = _pid(payload)
     else:
