@@ -20,9 +20,10 @@ import yaml
 
 SYSTEM_FILE = Path("/etc/agentkernel/config.yaml")
 
+_MOST = 2**31 - 1  # what the engine's integers hold
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Auto = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
+Auto = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Seed = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -94,7 +95,7 @@ class Generation(Section, frozen=True):
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.7
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
-    top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
+    top_k: Auto = 40
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=2)] = 1.0
     seed: Seed | None = None

@@ -264,7 +264,7 @@ def _first(payload: bytes) -> tuple[bytes, str]:
 def _pid(payload: bytes, missing: str = "MISSING_PID", invalid: str = "INVALID_PID") -> int:
     text = payload.strip()
     if text.startswith(b"{"):
-        text = _json_pid(text)
+        text = _json_pid(text, invalid)
     if not text:
         raise KernelError(missing)
     if not re.fullmatch(rb"[0-9]{1,18}", text) or int(text) == 0:
@@ -277,11 +277,11 @@ class _PidObject(msgspec.Struct):
     session_id: str = ""
 
 
-def _json_pid(payload: bytes) -> bytes:
+def _json_pid(payload: bytes, invalid: str) -> bytes:
     try:
         named = msgspec.json.decode(payload, type=_PidObject)
-    except msgspec.MsgspecError as error:
-        raise KernelError("INVALID_PID", str(error)) from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise KernelError(invalid, str(error)) from error
     value = named.session_id.removeprefix("session-") if named.pid is None else named.pid
     return str(value).encode()
 
@@ -335,7 +335,7 @@ def _input(payload: bytes, *, v1: bool) -> tuple[int, str]:
     if v1 and text.startswith("{"):
         try:
             prompt = msgspec.json.decode(payload, type=_InputObject).prompt
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise KernelError("BAD_PAYLOAD", str(error)) from error
         pid = _pid(payload)
     else:

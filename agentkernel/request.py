@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from agentkernel.config import Generation, Seed, check_seed
+from agentkernel.config import Auto, Count, Generation, Seed, check_seed
 from agentkernel.errors import KernelError
 from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Process, Sampling
 
 _T = TypeVar("_T", int, float)
 Workload = Literal["fast", "general", "code", "reasoning"]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 _SEED_MIX = 0x9E3779B97F4A7C15  # odd, so that PIDs map to distinct seeds (Knuth's multiplicative hash)
 
 _SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
@@ -30,8 +29,8 @@ _SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
 class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Quotas of a process over its life."""
 
-    max_tokens: Positive | None = None
-    max_syscalls: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_tokens: Count | None = None
+    max_syscalls: Auto | None = None
 
 
 class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +39,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str | None = None
     messages: tuple[Message, ...] = ()
     raw: bool = False
-    max_tokens: Positive | None = None
+    max_tokens: Count | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    top_k: Auto | None = None
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=2)] | None = None
     seed: Seed | None = None
@@ -57,7 +56,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})$")] = "owner"
     tools: tuple[str, ...] = ()
     allowed_tools: tuple[str, ...] = ()
-    max_syscalls: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_syscalls: Auto | None = None
     limits: ProcessLimits = ProcessLimits()
 
     def __post_init__(self) -> None:
