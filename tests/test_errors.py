@@ -15,6 +15,7 @@ SOURCES = sorted(Path(agentkernel.__file__).parent.rglob("*.py"))
 # Calls whose first argument is a code, and parameters of functions that carry one on.
 RAISERS = {"KernelError", "Rejected"}
 CARRIERS = {"_pid": (1, 2), "_settings": (2,), "_text": (1,), "Refused": (1,)}
+PARAMETERS = {"code", "missing", "invalid"}  # whose default is a code
 
 
 def literals(call: ast.Call) -> Iterator[str]:
@@ -25,14 +26,24 @@ def literals(call: ast.Call) -> Iterator[str]:
             yield argument.value
 
 
+def defaults(function: ast.FunctionDef) -> Iterator[str]:
+    named = function.args.args[len(function.args.args) - len(function.args.defaults) :]
+    for argument, default in zip(named, function.args.defaults, strict=True):
+        if argument.arg in PARAMETERS and isinstance(default, ast.Constant) and default.value:
+            yield default.value
+
+
 def raised() -> dict[str, str]:
     """Every code literal in the package, and a place where it is."""
     found = {}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
+            codes: Iterator[str] = iter(())
             if isinstance(node, ast.Call):
-                for code in literals(node):
-                    found[code] = f"{path.name}:{node.lineno}"
+                codes = literals(node)
+            elif isinstance(node, ast.FunctionDef):
+                codes = defaults(node)
+            found |= dict.fromkeys(codes, f"{path.name}:{node.lineno}")
     return found
 
 
