@@ -67,6 +67,7 @@ class Kernel:
             await self._admit(process, served, sink)
         finally:
             self.table.abandon(pid)
+            self.models.retire_idle()
         return process
 
     async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
@@ -113,8 +114,6 @@ class Kernel:
         stopped = process.wait is Wait.EVENT and process.plan.interactive
         if (process.wait is not Wait.INPUT and not stopped) or process.terminating:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
-        if process.generated >= process.quota_tokens:
-            raise KernelError("WRONG_STATE", f"PID {pid} has used its quota")
         process.sink = process.sink or sink
         before = process.wait
         process.move(Event.WAKE, self.clock())
@@ -122,9 +121,12 @@ class Kernel:
         try:
             await served.append(process, Message("user", text))
         except KernelError:
-            if process.state is State.READY:
+            process.waiting_before = before
+            if process.state in (State.READY, State.WAITING):  # stopped meanwhile, perhaps
                 process.move(Event.WAIT, self.clock(), before)
             raise
+        if process.state.ended:
+            raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
         process.begin_turn()
         if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
             process.move(Event.WAKE, self.clock())
@@ -146,7 +148,7 @@ class Kernel:
         served = self._served(process)
         if process.wait is Wait.INPUT and process.reason == "length":
             process.extend_turn()
-            served.engine.send(port.Resume(pid, process.budget))
+            served.engine.send(port.Resume(pid, process.turn_tokens + process.budget))
         elif process.wait is not Wait.EVENT:
             raise KernelError("WRONG_STATE", f"PID {pid} was not stopped")
         process.move(Event.WAKE, self.clock())
@@ -232,7 +234,7 @@ class Kernel:
         if process.generated >= process.quota_tokens:
             self._end(process, Event.FINISH, "quota")
         else:
-            self._served(process).engine.send(port.Budget(pid, process.budget))
+            self._served(process).engine.send(port.Limit(pid, process.turn_tokens + process.budget))
         return process
 
     def find(self, owner: Owner, pid: int) -> Process:
@@ -289,8 +291,6 @@ class Kernel:
 
     def deliver(self, process: Process, output: port.Output) -> None:
         """Give out what a step brought; the process may wait, or end, with it."""
-        if output.tokens and process.generated >= process.quota_tokens:
-            return  # a step that was under way when the quota shrank
         new = len(output.tokens)
         process.tokens += output.tokens
         process.generated += new
@@ -347,10 +347,9 @@ class Kernel:
             self._end(process, Event.TERMINATE, "terminated" if process.terminating else "shutdown")
             return
         process.turn_over, process.reason = True, end
-        if process.state is State.SUSPENDED:
-            return
-        process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
-        self._served(process).set_runnable(process, runnable=False)
+        if process.state is not State.SUSPENDED:
+            process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
+            self._served(process).set_runnable(process, runnable=False)
         self.events.emit("turn_finished", process, reason=end, tokens_generated=process.turn_tokens)
 
     def _end(self, process: Process, event: Event, reason: str) -> None:

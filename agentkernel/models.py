@@ -131,7 +131,9 @@ class Models:
         except KernelError as error:
             await served.stop()
             raise KernelError(error.code, f"{card.id}: {error.message}", error.details) from error
-        if known is not None:
+        except OSError as error:  # no memory or no descriptors for another process
+            raise KernelError("LOAD_FAILED", f"{card.id}: {error.strerror}") from error
+        if known is not None and self.served.get(card.id) is known:
             await self._drop(known)
         self.served[card.id] = served
         _log.info("model loaded", model=card.id, slots=served.load.slots, context=served.context)

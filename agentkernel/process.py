@@ -329,5 +329,8 @@ class ProcessTable:
         self._ended[process.pid] = process
         process.sink = None
         process.tokens.clear()
+        process.plan = msgspec.structs.replace(
+            process.plan, messages=(), prompt=None, stop=(), grammar="", json_schema=""
+        )  # only what STATUS tells is kept
         while len(self._ended) > self._ended_limit:
             del self._ended[next(iter(self._ended))]

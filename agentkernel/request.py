@@ -16,6 +16,8 @@ from agentkernel.errors import KernelError
 from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Process, Sampling
 
 _T = TypeVar("_T", int, float)
+_MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
+StopString = Annotated[str, msgspec.Meta(max_length=256)]
 Workload = Literal["fast", "general", "code", "reasoning"]
 _SEED_MIX = 0x9E3779B97F4A7C15  # odd, so that PIDs map to distinct seeds (Knuth's multiplicative hash)
 
@@ -46,8 +48,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=2)] | None = None
     seed: Seed | None = None
-    stop: str | tuple[str, ...] = ()
-    grammar: str = ""
+    stop: StopString | Annotated[tuple[StopString, ...], msgspec.Meta(max_length=_MOST_STOPS)] = ()
+    grammar: Annotated[str, msgspec.Meta(max_length=_LONGEST_GRAMMAR)] = ""
     json_schema: dict[str, object] | None = None
     capability: Workload | None = None
     priority: Priority = "normal"
@@ -87,6 +89,9 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             seed=seed,
         )
         schema = "" if self.json_schema is None else msgspec.json.encode(self.json_schema).decode()
+        if len(schema) > _LONGEST_GRAMMAR or _depth(schema) > _DEEPEST_GRAMMAR:
+            limits = f"{_LONGEST_GRAMMAR} bytes and depth {_DEEPEST_GRAMMAR}"
+            raise KernelError("EXEC_INVALID", f"json_schema over {limits}")
         return Plan(
             messages=self.messages,
             prompt=self.prompt,
@@ -123,6 +128,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "messages can't be raw")
         if self.grammar and self.json_schema is not None:
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
+        if self.grammar and _depth(self.grammar) > _DEEPEST_GRAMMAR:
+            raise KernelError("EXEC_INVALID", f"grammar nested deeper than {_DEEPEST_GRAMMAR}")
         for tool in (*self.tools, *self.allowed_tools):
             raise KernelError("TOOL_NOT_FOUND", f"no tool named {tool!r}", {"tool": tool})
 
@@ -145,6 +152,18 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
     child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
     return child
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting of brackets, quoted ones too: llama.cpp's parsers recurse."""
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest
 
 
 def _own_seed(base: int, pid: int) -> int:

@@ -4,6 +4,7 @@ Rules
 1. The scheduler decides, this applies: every Grant and Revoke it names is sent, in its order.
 2. When the engine dies every process goes on from its tokens in a new engine; after three deaths
    within a minute the model is broken and its processes fail.
+   A death while a request was being taken counts for that request, not for the model.
 3. Nothing here knows of connections; what a step brought goes to the `Host`.
 """
 
@@ -61,7 +62,7 @@ class Served:
         self.threads = load.threads
         self.broken = self._stopped = False
         self.restarts = self.evictions = 0
-        self._admitting = 0
+        self._admitting = self._asking = 0
         self._make_engine, self._host = make_engine, host
         self._clock = asyncio.get_running_loop().time
         self.engine, self.paging = make_engine(), self._new_paging()
@@ -163,20 +164,24 @@ class Served:
         return process is not None and process.state is State.RUNNING
 
     async def _ask(self, request: port.Open | port.Append) -> list[int]:
-        """Ask the engine, and the next one should it die meanwhile."""
-        while True:
+        """Ask the engine; should it die meanwhile, once more and then no more: the request may kill it."""
+        for last in (False, True):
             await self._up.wait()
             if self._stopped:
                 raise KernelError("SHUTTING_DOWN")
             if isinstance(request, port.Append) and request.pid not in self.processes:
                 raise KernelError("PID_NOT_FOUND", f"PID {request.pid} has ended")
             if self.broken:
-                raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
+                break
+            self._asking += 1
             try:
                 return await self.engine.open(request)
             except KernelError as error:
-                if error.code != "ENGINE_FAILED":
+                if error.code != "ENGINE_FAILED" or last:
                     raise
+            finally:
+                self._asking -= 1
+        raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
 
     def _on_step(self, step: port.Step) -> None:
         self.threads = step.threads
@@ -190,7 +195,8 @@ class Served:
     def _on_death(self, reason: str) -> None:
         now = self._clock()
         self._up.clear()
-        self._deaths.append(now)
+        if not self._asking:  # else a request that was under way is the likelier cause
+            self._deaths.append(now)
         self.scheduler.reset()
         self.paging = self._new_paging()
         for process in self.processes.values():
@@ -210,17 +216,15 @@ class Served:
         self.engine = self._make_engine()
         try:
             await self._bring_up(lambda _fraction: None)
-        except KernelError as error:
+        except (KernelError, OSError) as error:  # no memory, no descriptors
             self._on_death(str(error))
             return
         live = list(self.processes.values())
         if not all(await asyncio.gather(*(self._reopen(process) for process in live))):
             return  # it died again, and `_on_death` knows
         self.restarts += 1
-        for process in live:
-            if process.pid not in self.processes:
-                self.engine.send(port.Close(process.pid))
-            elif process.terminating:
+        for process in self.processes.values():
+            if process.terminating:
                 self.engine.send(port.Finish(process.pid, max(1, process.finish_by - process.generated)))
         self._up.set()
         _log.info("engine restarted", model=self.card.id, processes=len(live))

@@ -43,7 +43,7 @@ def raised() -> dict[str, str]:
                 codes = literals(node)
             elif isinstance(node, ast.FunctionDef):
                 codes = defaults(node)
-            found |= dict.fromkeys(codes, f"{path.name}:{node.lineno}")
+            found |= dict.fromkeys(codes, path.name)
     return found
 
 

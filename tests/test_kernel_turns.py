@@ -183,7 +183,7 @@ def test_a_signal_while_new_input_is_on_its_way_holds(tmp_path: Path, signal: st
         bench.finish()
         assert bench.screen.text[1] == words(3)
         if signal == "kill":
-            assert (asked.exception(), process.state) == (None, State.KILLED)
+            assert (asked.exception().code, process.state) == ("PID_NOT_FOUND", State.KILLED)
             return
         bench.kernel.continue_output(ME, 1) if signal == "stop_output" else bench.kernel.resume(ME, 1, None)
         bench.finish()

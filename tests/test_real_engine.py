@@ -324,6 +324,8 @@ _PROBES = {
     "remove": "os.remove('{path}/old')",
     "socket": "socket.socket()",
     "unix": "socket.socketpair()",
+    "kill": "os.kill(os.getppid(), 0)",
+    "chmod": "os.chmod('{path}/old', 0o777)",
     "exec": "os.execv('/bin/true', ['true'])",
 }
 

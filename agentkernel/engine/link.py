@@ -25,6 +25,7 @@ from agentkernel.errors import KernelError
 
 _log = log.get("engine")
 _decoder = msgspec.msgpack.Decoder(port.Event)
+_STDERR_CHUNK = 4096  # bytes of an engine's standard error kept and logged at a time
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY")
 
 
@@ -91,9 +92,10 @@ class EngineProcess(asyncio.Protocol):
             if self._watch is not None:
                 await asyncio.wait([self._watch])  # its death is told before this fails
             raise KernelError("ENGINE_FAILED", "the engine is down")
+        data = encode(request)
         future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(request.pid, deque()).append(future)
-        self.send(request)
+        self._transport.write(data)
         return await future
 
     def send(self, command: port.Command) -> None:
@@ -157,8 +159,8 @@ class EngineProcess(asyncio.Protocol):
         process = self._process
         if process is None or process.stderr is None:
             return
-        async for line in process.stderr:
-            text = line.decode("utf-8", "replace").rstrip()
+        while chunk := await process.stderr.read(_STDERR_CHUNK):
+            text = chunk.decode("utf-8", "replace").strip()
             self._last_words.append(text)
             _log.debug("stderr", text=text)
         code = await process.wait()
@@ -172,4 +174,4 @@ class EngineProcess(asyncio.Protocol):
                     future.set_exception(KernelError("ENGINE_FAILED", f"engine ended, {reason}"))
         self._waiting.clear()
         if not self._stopping:
-            self.on_death(f"{reason}: {words}" if words else reason)
+            self.on_death(reason)  # without its words, which may be a client's

@@ -98,18 +98,18 @@ class Finish(msgspec.Struct, tag=True):
     grace: int
 
 
-class Budget(msgspec.Struct, tag=True):
-    """Tokens the process may still generate in this turn."""
+class Limit(msgspec.Struct, tag=True):
+    """Tokens the process may have in this turn, counted from its start."""
 
     pid: int
-    budget: int
+    tokens: int
 
 
 class Resume(msgspec.Struct, tag=True):
-    """Go on with a turn that was over, with this budget."""
+    """Go on with a turn that was over, up to so many tokens from its start."""
 
     pid: int
-    budget: int
+    tokens: int
 
 
 class Close(msgspec.Struct, tag=True):
@@ -131,7 +131,7 @@ class Drop(msgspec.Struct, tag=True):
     pid: int
 
 
-Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Budget | Resume | Close | Store | Drop
+Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Limit | Resume | Close | Store | Drop
 
 
 class Progress(msgspec.Struct, tag=True):
@@ -178,14 +178,14 @@ class Output(msgspec.Struct, array_like=True):
 
 
 class Step(msgspec.Struct, tag=True):
-    """One decode over all granted processes: tokens, milliseconds, threads, and tokens that were of prompts."""
+    """One decode over all granted processes: tokens, milliseconds, threads; `prompt` were of prompts."""
 
     batch: int
     ms: float
     threads: int
     outputs: list[Output]
     prompt: int = 0
-    reading: dict[int, int] = {}  # by PID, how much of its prompt a slot holds
+    reading: dict[int, int] = {}  # by PID, tokens of a prompt in its slot
 
 
 class Paged(msgspec.Struct, tag=True):

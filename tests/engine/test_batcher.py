@@ -55,6 +55,18 @@ def test_neighbours_do_not_change_what_a_process_says() -> None:
     }
 
 
+def test_when_more_decode_than_a_batch_holds_they_take_turns() -> None:
+    bench = Bench(batch=2)
+    for pid in (1, 2, 3, 4):
+        bench.open(pid, [0], seed=pid)
+        bench.apply(port.Grant(pid, pid - 1))
+    bench.step()
+    bench.step()
+    assert [len(bench.outputs[pid]) for pid in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    bench.run()
+    assert bench.result(3) == joined(alone([0], seed=3))
+
+
 def test_a_step_tells_its_size_and_only_of_processes_with_news() -> None:
     bench = Bench(batch=16)
     bench.open(1, [0])
@@ -137,18 +149,19 @@ def test_a_process_told_to_end_finishes_its_sentence_within_its_grace(
     assert (said, why) == (text, end)
 
 
-def test_a_changed_budget_counts_from_now() -> None:
+def test_a_changed_limit_counts_from_the_turns_start() -> None:
+    """So that tokens under way while it travels are not given twice."""
     bench = one(*[0] * 9, budget=3)
     bench.step()
-    bench.apply(port.Budget(1, 5))
+    bench.apply(port.Limit(1, 5))
     bench.run()
-    assert bench.result(1)[1] == [0] * 6
+    assert bench.result(1)[1] == [0] * 5
 
 
 def test_a_turn_that_was_over_can_be_resumed() -> None:
     bench = one(0, 1, 2, 3, budget=2)
     bench.run()
-    bench.apply(port.Resume(1, 2))
+    bench.apply(port.Resume(1, 4))
     bench.run()
     assert bench.result(1) == ("a babc.", [0, 1, 2, 3], "length")
     assert bench.slots.cells[0] == [0, 1, 0, 1, 2]
@@ -244,12 +257,13 @@ def test_the_next_turn_goes_on_in_the_context_of_the_last() -> None:
 
 
 def test_a_next_turn_forgets_what_the_last_held_back_and_its_grace() -> None:
-    bench = one(0, 3, 1, 5, END, budget=1, stop=("ac",))
+    bench = one(0, 3, 1, 5, END, budget=9, stop=("ac",))
     bench.step()
-    bench.apply(port.Finish(1, 1))
+    bench.apply(port.Finish(1, 2), port.Hold(1))
     bench.batcher.append(1, [4], budget=9)
+    bench.apply(port.Grant(1, 0))
     bench.run()
-    assert bench.result(1) == ("ac. be", [0, 3, 1, 5], "stop")
+    assert bench.result(1) == ("c. be", [0, 3, 1, 5], "stop")
 
 
 def test_a_next_turn_that_does_not_fit_changes_nothing() -> None:

@@ -155,8 +155,8 @@ def test_it_keeps_what_it_was_told_and_shows_its_state() -> None:
         assert repr(engine) == "<ScriptedEngine idle>"
         await engine.open(opening())
         engine.send(port.Grant(1, 0))
-        engine.send(port.Budget(1, 4))
-        assert engine.sent == [port.Grant(1, 0), port.Budget(1, 4)]
+        engine.send(port.Limit(1, 4))
+        assert engine.sent == [port.Grant(1, 0), port.Limit(1, 4)]
         assert repr(engine) == "<ScriptedEngine busy>"
 
     run(main())

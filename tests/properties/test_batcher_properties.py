@@ -84,7 +84,7 @@ def test_a_turn_resumed_after_its_limit_can_be_opened_again_anywhere(
     if bench.outputs[1][-1].end != "length":
         return
     limit = len(bench.outputs[1])
-    bench.apply(port.Resume(1, second))
+    bench.apply(port.Resume(1, first + second))
     bench.run()
     outputs = bench.outputs[1]
     for position in range(limit, len(outputs)):
@@ -96,3 +96,10 @@ def test_a_turn_resumed_after_its_limit_can_be_opened_again_anywhere(
         again.apply(port.Grant(1, 0))
         again.run()
         assert again.outputs[1] == outputs[position:]
+    text, tokens, _ = joined(outputs[:limit])
+    turn = port.Turn(len(tokens), len(text.encode()), outputs[limit - 1].draws)
+    again = Bench()
+    again.open(1, [*prompt, *tokens], seed, 0, stop=stop, turn=turn, turn_over=True)
+    again.apply(port.Resume(1, first + second), port.Grant(1, 0))
+    again.run()
+    assert again.outputs[1] == outputs[limit:]

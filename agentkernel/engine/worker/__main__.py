@@ -95,10 +95,7 @@ class Worker:
             self._wake.notify()
 
     def _open(self, request: port.Open) -> batcher.Sequence:
-        tokens = request.tokens or prompt.first_turn(self._model, request)
-        limit = self._context.context
-        if len(tokens) >= limit and not request.turn_over:
-            raise MemoryError(f"prompt of {len(tokens)} tokens, context of {limit}")
+        tokens = request.tokens or prompt.first_turn(self._model, request, self._context.context)
         if not tokens:
             raise llama.LlamaError("the prompt has no tokens")
         sampler = llama.Sampler(self._model, request.sampling, prompt.grammar_text(request))
@@ -134,10 +131,14 @@ class Worker:
                 return
 
     def _append(self, request: port.Append) -> None:
+        raw, limit = self._batcher.raw(request.pid), self._context.context
         try:
-            tokens = prompt.next_turn(self._model, request.message, raw=self._batcher.raw(request.pid))
+            tokens = prompt.next_turn(self._model, request.message, limit, raw=raw)
         except llama.LlamaError as error:
             self._send(port.Refused(request.pid, "EXEC_INVALID", str(error)))
+            return
+        except MemoryError as error:
+            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error)))
             return
         if self._batcher.append(request.pid, tokens, request.budget):
             self._send(port.Opened(request.pid, tokens))
@@ -149,4 +150,7 @@ class Worker:
 if __name__ == "__main__":
     sys.setswitchinterval(0.0005)  # a tokenising thread must not hold up a step
     gc.freeze()
-    Worker(socket.socket(fileno=int(sys.argv[1]))).run()
+    kernel = int(sys.argv[1])
+    os.closerange(3, kernel)  # whatever else was inherited
+    os.closerange(kernel + 1, os.sysconf("SC_OPEN_MAX"))
+    Worker(socket.socket(fileno=kernel)).run()

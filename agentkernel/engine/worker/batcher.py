@@ -90,7 +90,8 @@ class Sequence:
     text: TextStream
     stop: tuple[str, ...]
     raw: bool
-    budget: int
+    budget: int  # tokens left in this turn
+    said: int = 0  # tokens of this turn
     filled: int = 0
     slot: int | None = None
     held: bool = True
@@ -135,7 +136,7 @@ class Batcher:
         sequence.sampler.see(tokens)
         sequence.sampler.begin_turn()
         sequence.text = TextStream(sequence.stop)
-        sequence.budget, sequence.over, sequence.grace = budget, False, None
+        sequence.budget, sequence.said, sequence.over, sequence.grace = budget, 0, False, None
         return True
 
     def apply(self, command: port.Command) -> None:
@@ -160,10 +161,10 @@ class Batcher:
                 self._vacate(sequence, keep=keep)
             case port.Finish(grace=grace):
                 sequence.grace = grace
-            case port.Budget(budget=budget):
-                sequence.budget = budget
-            case port.Resume(budget=budget):
-                sequence.budget, sequence.over = budget, False
+            case port.Limit(tokens=tokens):
+                sequence.budget = tokens - sequence.said
+            case port.Resume(tokens=tokens):
+                sequence.budget, sequence.over = tokens - sequence.said, False
             case port.Close(keep=keep):
                 self._vacate(sequence, keep=keep)
                 sequence.sampler.close()
@@ -235,6 +236,7 @@ class Batcher:
     def _follow(self, sequence: Sequence, token: int) -> tuple[str, str]:
         """Text that the token makes safe, and why the turn ends with it, if it does."""
         sequence.budget -= 1
+        sequence.said += 1
         text = sequence.text.feed(self._model.piece(token))
         if sequence.text.stopped:
             return text, "stop"
@@ -293,5 +295,6 @@ def reopen(model: Model, request: port.Open, tokens: list[int], sampler: Sampler
         stop=request.stop,
         raw=request.raw,
         budget=request.budget,
+        said=request.turn.tokens,
         over=request.turn_over,
     )

@@ -38,13 +38,16 @@ _ARCHITECTURES = {
         0xC000003E,
         # socket connect accept bind listen socketpair execve ptrace mount umount2 init_module
         # unshare kexec_load bpf io_uring_* execveat keyctl add_key setns process_vm_*
+        # kill chmod fchmod chown fchown lchown setxattr* removexattr* fchownat fchmodat utimensat
+        # pidfd_send_signal pidfd_getfd
         (41, 42, 43, 49, 50, 53, 59, 101, 165, 166, 175, 246, 248, 250, 272, 288, 308, 310, 311,
-         321, 322, 425, 426, 427),
+         321, 322, 425, 426, 427, 62, 90, 91, 92, 93, 94, 188, 189, 190, 197, 198, 199, 260, 268,
+         280, 424, 438),
     ),
     "aarch64": (
         0xC00000B7,
         (39, 40, 97, 104, 105, 117, 198, 199, 200, 201, 202, 203, 217, 219, 221, 242, 268, 270,
-         271, 280, 281, 425, 426, 427),
+         271, 280, 281, 425, 426, 427, 129, 52, 53, 54, 55, 88, 5, 6, 7, 14, 15, 16, 424, 438),
     ),
 }  # fmt: skip
 

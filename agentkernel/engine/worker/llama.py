@@ -20,6 +20,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 from agentkernel.engine.worker.batcher import Row
 from agentkernel.process import Sampling
 
+_PART, _SEAM = 8192, 16  # characters of a long text tokenised at once; tokens that a seam may add
 PENALTY_WINDOW = 64  # tokens; llama.cpp's own default
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -85,6 +86,22 @@ class Model:
         self.bos_text = self._special(lib.llama_vocab_bos(self.vocab))
         self._formatter = self._make_formatter()
         self._specials = self._special_texts()
+
+    def tokenize_within(self, text: str, limit: int, *, bos: bool) -> list[int]:
+        """Token ids as `tokenize` gives them. Raises MemoryError when they are sure to be over the limit.
+
+        The library's time grows faster than the text: a long one is counted in parts first, whose seams
+        cost a few tokens each at most.
+        """
+        count = 0
+        for start in range(0, len(text) if len(text) > _PART else 0, _PART):
+            count += max(0, len(self.tokenize(text[start : start + _PART], bos=False)) - _SEAM)
+            if count >= limit:
+                raise MemoryError(f"prompt of over {count} tokens, context of {limit}")
+        tokens = self.tokenize(text, bos=bos)
+        if len(tokens) >= limit:
+            raise MemoryError(f"prompt of {len(tokens)} tokens, context of {limit}")
+        return tokens
 
     def tokenize(self, text: str, *, bos: bool) -> list[int]:
         """Token ids; special tokens in the text are recognised, BOS added where the model wants it."""
@@ -237,6 +254,12 @@ class Context:
         lib.llama_free(self.pointer)
 
 
+def _seed32(seed: int) -> int:
+    """A 64-bit seed as one of the library's, whose all-ones (LLAMA_DEFAULT_SEED) would mean a random one."""
+    folded = (seed ^ seed >> 32) & 0xFFFFFFFF
+    return folded if folded != 0xFFFFFFFF else 0x7FFFFFFF
+
+
 class Sampler:
     """Draws one process's tokens; `draws` random numbers were used so far."""
 
@@ -259,7 +282,7 @@ class Sampler:
             stages.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
             stages.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
             stages.append(lib.llama_sampler_init_temp(sampling.temperature))
-            self._dist = lib.llama_sampler_init_dist(sampling.seed & 0xFFFFFFFF)
+            self._dist = lib.llama_sampler_init_dist(_seed32(sampling.seed))
             stages.append(self._dist)
         else:
             stages.append(lib.llama_sampler_init_greedy())

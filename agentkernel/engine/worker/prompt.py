@@ -16,24 +16,24 @@ from agentkernel.process import Message
 _ANSWER = "\u2402answer\u2403"  # stands for the model's answer while a template is rendered
 
 
-def first_turn(model: Model, request: port.Open) -> list[int]:
-    """The tokens of a new process's prompt. Raises LlamaError."""
+def first_turn(model: Model, request: port.Open, limit: int) -> list[int]:
+    """The tokens of a new process's prompt. Raises LlamaError, or MemoryError when they reach the limit."""
     if request.messages:
         turns = [{"role": m.role, "content": m.content} for m in request.messages]
         text = model.render(turns)
         if text is None:
             text = "\n".join(m.content for m in request.messages)
-        return model.tokenize(text, bos=not _has_bos(model, text))
+        return model.tokenize_within(text, limit, bos=not _has_bos(model, text))
     prompt = request.prompt or ""
     if not request.raw and not model.carries_specials(prompt):
         text = model.render([{"role": "user", "content": prompt}])
         if text is not None:
-            return model.tokenize(text, bos=not _has_bos(model, text))
-    return model.tokenize(prompt, bos=not _has_bos(model, prompt))
+            return model.tokenize_within(text, limit, bos=not _has_bos(model, text))
+    return model.tokenize_within(prompt, limit, bos=not _has_bos(model, prompt))
 
 
-def next_turn(model: Model, message: Message, *, raw: bool) -> list[int]:
-    """The tokens that follow an answer when this message comes next. Raises LlamaError."""
+def next_turn(model: Model, message: Message, limit: int, *, raw: bool) -> list[int]:
+    """The tokens that follow an answer when this message comes next; raises as `first_turn`."""
     text = None
     if not raw:
         text = model.render(
@@ -44,8 +44,8 @@ def next_turn(model: Model, message: Message, *, raw: bool) -> list[int]:
             ]
         )
     if text is None or _ANSWER not in text:
-        return model.tokenize(message.content, bos=False)
-    return model.tokenize(text.partition(_ANSWER)[2], bos=False)
+        return model.tokenize_within(message.content, limit, bos=False)
+    return model.tokenize_within(text.partition(_ANSWER)[2], limit, bos=False)
 
 
 def grammar_text(request: port.Open) -> str:
