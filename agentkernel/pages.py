@@ -130,9 +130,10 @@ class Pager:
         return before.tier
 
     def leave(self, entry: Entry, now: float) -> bool:
-        """The context gives up its slot; whether its image is worth keeping in RAM."""
+        """The context gives up its slot; whether its image is worth keeping, in RAM to begin with."""
         entry.tier, entry.since = Tier.RAM, now
-        if entry.size > self.budgets[Tier.RAM] or not self._pays(entry, self.rates.load_ram):
+        fits = self.budgets[Tier.RAM] and entry.size <= max(self.budgets.values())
+        if not (fits and self._pays(entry, self.rates.load_ram)):
             self._entries.pop(entry.pid, None)
             return False
         self._entries[entry.pid] = entry

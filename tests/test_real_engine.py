@@ -395,7 +395,9 @@ def test_a_damaged_image_on_disk_costs_a_prefill_and_no_token(make_kernel):
     kernel = make_kernel(*BUILTIN, model="builtin/agentkernel-tiny", env=env)
     story = "1 2 3 4 5 6 7 8 9 " * 25 + "Tell me a story about a fox"
     with Client(kernel.host, kernel.port) as client:
-        streams = [client.exec(f"{story} {i}", interactive=True, temperature=0) for i in range(4)]
+        streams = [
+            client.exec(f"{story} {i}", interactive=True, temperature=0, max_tokens=60) for i in range(4)
+        ]
         for stream in streams:
             stream.read()
         files = list(kernel.state.glob("images/*/*.kv"))
@@ -409,7 +411,7 @@ def test_a_damaged_image_on_disk_costs_a_prefill_and_no_token(make_kernel):
             stream.send("What does KILL do?")
             answers.append(stream.read())
         assert client.call("STATUS")["memory"]["swap_failures"] >= 1
-        whole = client.exec(f"{story} 0", interactive=True, temperature=0, share="none")
+        whole = client.exec(f"{story} 0", interactive=True, temperature=0, max_tokens=60, share="none")
         whole.read()
         whole.send("What does KILL do?")
         assert answers[0] == whole.read()
