@@ -440,3 +440,50 @@ def test_children_know_what_their_parent_was_told(make_kernel):
         answers = [stream.read() for stream in (*children, parent)]
         assert answers[0] == answers[1] == answers[2]
         assert "KILL" in answers[0]
+
+
+def test_what_is_far_too_long_is_refused_before_it_costs_anybody_time(client):
+    """Two million characters would take the tokeniser minutes."""
+    with pytest.raises(ClientError, match=r"prompt of over \d+ tokens, context of 2048") as error:
+        client.exec("word " * 400_000)
+    assert error.value.code == "MEMORY_ADMISSION"
+    waiting = client.exec("hello", interactive=True, max_tokens=5)
+    waiting.read()
+    with pytest.raises(ClientError, match=r"prompt of over"):
+        client.send_input(waiting.pid, "word " * 400_000)
+    waiting.send("again")
+    assert waiting.read()
+    client.kill(waiting.pid)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"grammar": "root ::= " + "(" * 100_000 + '"a"' + ")" * 100_000},
+        {"grammar": "root ::= " + "(" * 65 + '"a"' + ")" * 65},
+        {"json_schema": {"enum": ["x" * 70_000]}},
+        {"stop": ["x"] * 17},
+        {"stop": "x" * 257},
+    ],
+    ids=["long grammar", "deep grammar", "long schema", "many stops", "long stop"],
+)
+def test_requests_that_would_cost_others_dearly_are_refused(client, options):
+    with pytest.raises(ClientError) as error:
+        client.exec("hello", **options)
+    assert error.value.code == "EXEC_INVALID"
+
+
+def test_every_bit_of_a_seed_counts_and_all_ones_are_a_seed_like_any_other(client):
+    seeds = (2**32 - 1, 2**32 - 1, 7, 7 + 2**32)
+    texts = [client.exec("hello", seed=seed, max_tokens=40).read() for seed in seeds]
+    assert texts[0] == texts[1]
+    assert texts[2] != texts[3]
+
+
+def test_an_engine_inherits_nothing_but_its_socket(make_kernel):
+    kernel = make_kernel()
+    opened = {Path(f"/proc/{engine_of(kernel).pid}/fd/{n}").readlink() for n in (0, 1)}
+    descriptors = Path(f"/proc/{engine_of(kernel).pid}/fd").iterdir()
+    sockets = [path for path in descriptors if str(path.readlink()).startswith("socket:")]
+    assert opened == {Path("/dev/null")}
+    assert len([path for path in sockets if int(path.name) > 2]) == 1

@@ -367,3 +367,29 @@ def test_a_death_gives_a_terminated_process_no_more_grace(tmp_path: Path) -> Non
         assert bench.screen.text[1] == words(2 + 4)
 
     run(main())
+
+
+class Poisoned(ScriptedEngine):
+    """Dies of a prompt that says so, before it answers."""
+
+    async def open(self, request: port.Open | port.Append) -> list[int]:
+        if isinstance(request, port.Open) and request.prompt == "poison":
+            asyncio.get_running_loop().call_soon(self.die)
+            await asyncio.sleep(0)
+            raise KernelError("ENGINE_FAILED", "the engine ended")
+        return await super().open(request)
+
+
+def test_a_request_that_kills_engines_fails_alone_however_often_it_comes(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, make=lambda script: Poisoned(script, auto=False))
+        neighbour = await bench.exec(max_tokens=5)
+        for _ in range(3):
+            with pytest.raises(KernelError, match="ENGINE_FAILED"):
+                await bench.exec("poison")
+            await settle()
+        assert len(bench.engines) == 1 + 3 * 2
+        bench.finish()
+        assert (neighbour.reason, bench.screen.text[1]) == ("length", words(5))
+
+    run(main())
