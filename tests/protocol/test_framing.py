@@ -200,7 +200,6 @@ def buffered(parser: RequestParser) -> int:
     [
         (b"", Phase.IDLE, None),
         (b"\r\n", Phase.IDLE, None),
-        (b"\xff\xfd\x03 \r", Phase.HEADER, None),
         (b"PING 1", Phase.HEADER, bad("input ended inside the header")),
         (b"EXEC a 5\nhell", Phase.BODY, bad("input ended inside the body", "a")),
         (b"EXEC a <<E\nx\nE", Phase.HEREDOC, bad("input ended inside the heredoc", "a")),
@@ -219,6 +218,12 @@ def test_the_end_of_input_reports_what_was_begun_once(
     assert parser.phase is Phase.DEAD
     assert parser.end() is None
     assert parser.receive(NEXT) == []
+
+
+def test_blanks_and_negotiation_alone_are_no_unfinished_command() -> None:
+    parser = RequestParser()
+    assert parser.receive(b"PING 1 0\n\xff\xfd\x03 \r") == [Command("PING", "1")]
+    assert parser.end() is None
 
 
 def test_encoded_requests_are_counted_in_bytes() -> None:
