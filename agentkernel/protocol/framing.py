@@ -6,7 +6,8 @@ Rules
 2. Every wrong header becomes one `Rejected`, and the parser is in sync again: behind the body where
    the length is valid, at the next line where it is not.
 3. A `Rejected` with `fatal` is the last event: the stream can't be followed any further.
-4. Memory is bounded by the header limit plus the body limit.
+4. Memory is bounded by the header limit plus the body limit, and what was fed and not looked at yet.
+5. A step costs what its line, body or block costs: a caller that bounds steps bounds the time of a call.
 Sections in comments are those of protocol_spec.md.
 """
 
@@ -23,8 +24,10 @@ DRAIN_BYTES = 8 * BODY_BYTES  # a longer body is not read to its end: the connec
 _LENGTH = re.compile(rb"[0-9]{1,20}")
 _TAG = re.compile(rb"<<([A-Za-z0-9_]{1,64})")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_BLANK = re.compile(rb"\n+")
 _BARE = (b"HELP", b"QUIT")
-_IAC, _SB, _SE, _NEGOTIATION = 0xFF, 0xFA, 0xF0, range(0xFB, 0xFF)
+# RFC 854: IAC, one command byte, and an option for some; or IAC SB … IAC SE. Never beyond its line.
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe][^\n]?|\xfa(?:[^\n]*?\xff\xf0|[^\n]*)|[^\n]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +73,9 @@ class Phase(enum.Enum):
 Event = Command | Rejected
 
 
-def strip_telnet(line: bytes) -> bytes:
-    """The line without telnet negotiation (RFC 854: IAC, one command byte, an option, or SB … IAC SE)."""
-    if _IAC not in line:
-        return line
-    out = bytearray()
-    i, n = 0, len(line)
-    while i < n:
-        if line[i] != _IAC:
-            out.append(line[i])
-            i += 1
-        elif i + 1 < n and line[i + 1] in _NEGOTIATION:
-            i += 3
-        elif i + 1 < n and line[i + 1] == _SB:
-            end = line.find(bytes((_IAC, _SE)), i)
-            i = n if end < 0 else end + 2
-        else:
-            i += 2
-    return bytes(out)
+def strip_telnet(data: bytes) -> bytes:
+    """The line, or lines, without telnet negotiation."""
+    return _TELNET.sub(b"", data) if b"\xff" in data else data
 
 
 def _is_text(line: bytes) -> bool:
@@ -102,33 +90,41 @@ class RequestParser:
     """The server's half: bytes in, `Command` and `Rejected` out."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._buffer = bytearray()
         self._scanned = 0  # bytes of the buffer known to hold no LF
         self._remaining = 0  # of the body being drained
         self._length = 0
         self._tag = b""
-        self._heredoc_from = 0
+        self._text = bytearray()  # the here-document's lines so far
+        self.taken = 0  # bytes they had
         self._verb = self._agent = ""
         self._pending: Rejected | None = None
         self.phase = Phase.IDLE
+        self.behind = False  # the last call stopped at its number of steps
 
     def __repr__(self) -> str:
-        return f"<RequestParser {self.phase.value} buffered={len(self._buffer)}>"
+        return f"<RequestParser {self.phase.value} buffered={len(self._buffer) + len(self._text)}>"
 
-    def receive(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete, in order."""
+    def receive(self, data: bytes = b"", steps: int | None = None) -> list[Event]:
+        """The events that what has come completes, in order; at most so many steps' worth.
+
+        A step is a line, a body, or a block of a here-document. `behind` says whether to call again.
+        """
         events: list[Event] = []
         if self.phase is Phase.DEAD:
             return events
         self._buffer += data
-        while self._buffer or self.phase is Phase.BODY:
+        self.behind = True
+        while steps is None or steps > 0:
             before = (self.phase, len(self._buffer), self._scanned)
             event = self._advance()
             if event is not None:
                 events.append(event)
             elif before == (self.phase, len(self._buffer), self._scanned):
+                self.behind = False
                 break
+            steps = steps and steps - 1
         return events
 
     def end(self) -> Rejected | None:
@@ -144,7 +140,8 @@ class RequestParser:
     def _die(self) -> None:
         self._pending = None
         self._buffer.clear()
-        self.phase = Phase.DEAD
+        self._text.clear()
+        self.phase, self.behind = Phase.DEAD, False
 
     def _advance(self) -> Event | None:
         if self.phase is Phase.BODY:
@@ -153,9 +150,13 @@ class RequestParser:
             return self._drain()
         if self.phase is Phase.HEREDOC:
             return self._take_heredoc()
-        return self._take_line()
+        return self._take_line() if self._buffer else None
 
     def _take_line(self) -> Event | None:
+        if self.phase is Phase.IDLE and (blank := _BLANK.match(self._buffer)):
+            del self._buffer[: blank.end()]
+            self._scanned = 0
+            return None
         end = self._buffer.find(b"\n", self._scanned)
         if end < 0:
             return self._partial_line()
@@ -165,7 +166,7 @@ class RequestParser:
         skipped, self.phase = self.phase is Phase.SKIP, Phase.IDLE
         if skipped:
             return None
-        if len(line) > self._limits.header:
+        if len(line) > self.limits.header:
             return self._overlong()
         return self._header(strip_telnet(line))
 
@@ -176,8 +177,9 @@ class RequestParser:
             self._scanned = 0
             self._buffer.clear()
             return None
-        self.phase = Phase.HEADER
-        if len(self._buffer) <= self._limits.header:
+        if len(self._buffer) <= self.limits.header:
+            begun = strip_telnet(bytes(self._buffer)).strip() != b""
+            self.phase = Phase.HEADER if begun else Phase.IDLE
             return None
         self._scanned = 0
         self._buffer.clear()
@@ -185,7 +187,7 @@ class RequestParser:
         return self._overlong()
 
     def _overlong(self) -> Rejected:
-        return Rejected("BAD_HEADER", f"header over {self._limits.header} bytes")
+        return Rejected("BAD_HEADER", f"header over {self.limits.header} bytes")
 
     def _header(self, line: bytes) -> Event | None:
         tokens = line.split(None, 3)
@@ -208,13 +210,13 @@ class RequestParser:
         if len(tokens) > 3:
             return self._reject("a header is VERB AGENT LENGTH and no more", tokens)
         if tag := _TAG.fullmatch(length):
-            self._tag, self._heredoc_from = tag[1], 0
+            self._tag, self.taken = tag[1] + b"\n", 0
             self.phase = Phase.HEREDOC
             return None
         if not _LENGTH.fullmatch(length):
             return self._reject("LENGTH is a decimal number, `-` or `<<TAG`", tokens)
         self._length = int(length)
-        if self._length > self._limits.body:
+        if self._length > self.limits.body:
             return self._too_large(self._agent)
         self.phase = Phase.BODY
         return None
@@ -226,7 +228,7 @@ class RequestParser:
         if len(tokens) < 3 or not _LENGTH.fullmatch(tokens[2]) or int(tokens[2]) == 0:
             return rejected
         self._length = int(tokens[2])
-        if self._length > self._limits.body:
+        if self._length > self.limits.body:
             return self._too_large(agent)
         self._pending, self._remaining = rejected, self._length
         self.phase = Phase.DRAIN
@@ -234,18 +236,19 @@ class RequestParser:
 
     def _too_large(self, agent: str) -> Rejected:
         """Refuse at once, then skip the body, if it is short enough to be skipped."""
-        fatal = self._length > self._limits.drain
+        fatal = self._length > self.limits.drain
         self._pending, self._remaining = None, self._length
         self.phase = Phase.DRAIN
         if fatal:
             self._die()
-        message = f"body of {self._length} bytes over the limit of {self._limits.body}"
+        message = f"body of {self._length} bytes over the limit of {self.limits.body}"
         return Rejected("BODY_TOO_LARGE", message, agent, fatal)
 
     def _take_body(self) -> Command | None:
         if len(self._buffer) < self._length:
             return None
-        payload = bytes(self._buffer[: self._length])
+        with memoryview(self._buffer) as view:
+            payload = bytes(view[: self._length])
         del self._buffer[: self._length]
         self.phase = Phase.IDLE
         return Command(self._verb, self._agent, payload)
@@ -261,29 +264,52 @@ class RequestParser:
         return rejected
 
     def _take_heredoc(self) -> Event | None:
-        """Lines up to one that is only the tag; LF and CRLF both end a line (§2.3)."""
-        start = self._heredoc_from
-        end = self._buffer.find(b"\n", max(start, self._scanned))
-        if end < 0:
+        """Lines up to one that is only the tag; LF and CRLF both end a line (§2.3).
+
+        A block is the whole lines within the header limit, or one line that is longer.
+        """
+        newline = self._buffer.find(b"\n", self._scanned)
+        if newline < 0:
             self._scanned = len(self._buffer)
-            if self._scanned > self._limits.body + self._limits.header:
-                return self._endless()
-            return None
-        line = strip_telnet(bytes(self._buffer[start:end])).removesuffix(b"\r")
-        if line == self._tag and end - start <= self._limits.header:
-            lines = bytes(self._buffer[:start]).split(b"\n")[:-1]
-            del self._buffer[: end + 1]
-            self._scanned = 0
-            self.phase = Phase.IDLE
-            payload = b"\n".join(strip_telnet(x).removesuffix(b"\r") for x in lines)
-            return Command(self._verb, self._agent, payload)
-        self._heredoc_from = self._scanned = end + 1
-        if self._heredoc_from > self._limits.body:
-            return self._endless()
+            over = self.taken + self._scanned > self.limits.body + self.limits.header
+            return self._endless() if over else None
+        self._scanned = 0
+        end = max(newline, self._buffer.rfind(b"\n", 0, self.limits.header + 1))
+        block = bytes(self._buffer[: end + 1])
+        lines = self._clean(block)
+        closes = lines.startswith(self._tag) or b"\n" + self._tag in lines
+        if closes or self.taken + len(block) > self.limits.body:
+            return self._end_heredoc(block)
+        self._take(block, lines)
         return None
 
+    def _end_heredoc(self, block: bytes) -> Event | None:
+        """Find the line that ends it, the tag or one over the limit."""
+        for text in block.split(b"\n")[:-1]:
+            line = text + b"\n"
+            cleaned = self._clean(line)
+            self._take(line, cleaned)
+            if cleaned == self._tag:
+                payload = bytes(self._text[: -len(cleaned)].removesuffix(b"\n"))
+                self._text.clear()
+                self.phase = Phase.IDLE
+                return Command(self._verb, self._agent, payload)
+            if self.taken > self.limits.body:
+                return self._endless()
+        return None
+
+    def _clean(self, lines: bytes) -> bytes:
+        """Whole lines as they stand in the payload; nobody types one that is over the header limit."""
+        typed = len(lines) <= self.limits.header + 1
+        return (strip_telnet(lines) if typed else lines).replace(b"\r\n", b"\n")
+
+    def _take(self, block: bytes, lines: bytes) -> None:
+        del self._buffer[: len(block)]
+        self.taken += len(block)
+        self._text += lines
+
     def _endless(self) -> Rejected:
-        message = f"no line {self._tag.decode()!r} within {self._limits.body} bytes"
+        message = f"no line {self._tag.decode().rstrip()!r} within {self.limits.body} bytes"
         self._die()
         return Rejected("BODY_TOO_LARGE", message, self._agent, fatal=True)
 

@@ -54,6 +54,20 @@ cut_lists = st.lists(st.integers(0, 1000), max_size=8)
 
 
 @settings(max_examples=400)
+@given(garbage, cut_lists, st.integers(1, 3))
+def test_any_number_of_steps_a_call_gives_the_same_events(data: bytes, cuts: list[int], steps: int) -> None:
+    whole, stepped = RequestParser(SMALL), RequestParser(SMALL)
+    events: list[Event] = []
+    for piece in cut(data, cuts):
+        events += stepped.receive(piece, steps)
+    while stepped.behind:
+        events += stepped.receive(steps=steps)
+    assert events == whole.receive(data)
+    assert stepped.phase == whole.phase
+    assert stepped.end() == whole.end()
+
+
+@settings(max_examples=400)
 @given(garbage, cut_lists)
 def test_any_chunking_gives_the_same_events_in_bounded_memory(data: bytes, cuts: list[int]) -> None:
     whole, split, single = (RequestParser(SMALL) for _ in range(3))

@@ -57,6 +57,10 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     "heredoc of one blank line": (b"EXEC me <<E\n\nE\n", [Command("EXEC", "me")]),
     "heredoc holds its tag": (b"EXEC me <<E\nE \n E\nEE\nE\n", [Command("EXEC", "me", b"E \n E\nEE")]),
     "heredoc is not text": (b"EXEC me <<E\n\x00\xc3\nE\n", [Command("EXEC", "me", b"\x00\xc3")]),
+    "telnet in a heredoc never joins lines": (
+        b"EXEC me <<E\na\xff\xfd\nb\xff\n\xff\xfac\nE\xff\xfb\r\n",
+        [Command("EXEC", "me", b"a\nb\n")],
+    ),
     "bare help": (b"help\r\n", [Command("HELP", "-")]),
     "bare quit": (b" QUIT \n", [Command("QUIT", "-")]),
     "help with its header": (b"HELP 7 0\n", [Command("HELP", "7")]),
@@ -132,6 +136,14 @@ LIMIT_CASES: dict[str, tuple[bytes, list[Event]]] = {
     "body at the drain's limit": (b"EXEC a 128\n" + b"\n" * 128, [too_large(128)]),
     "rejected header, body over its limit": (b"EXEC a 65 x\n" + b"\n" * 65, [too_large(65)]),
     "binary header, body over its limit": (b"E\x00C a 65\n" + b"\n" * 65, [too_large(65)]),
+    "telnet in a heredoc's longer lines": (
+        b"EXEC a <<E\n" + b"\xff\xf1" * 17 + b"\n" + b"\xff\xf1" * 11 + b"x\r\nE\n",
+        [Command("EXEC", "a", b"\xff\xf1" * 17 + b"\nx")],
+    ),
+    "heredoc of short lines": (
+        b"EXEC a <<E\n" + b"\n" * 33 + b"x\r\n" * 10 + b"E\n",
+        [Command("EXEC", "a", b"\n" * 33 + b"\n".join([b"x"] * 10))],
+    ),
     "heredoc at its limit": (
         b"EXEC a <<E\n" + b"x" * 63 + b"\nE\n",
         [Command("EXEC", "a", b"x" * 63)],
@@ -237,3 +249,29 @@ def test_telnet_negotiation_is_cut_out_wherever_it_stands() -> None:
     assert strip_telnet(b"a\xff\xfanever ended") == b"a"
     assert strip_telnet(b"a\xff\xf9b\xff") == b"ab"
     assert strip_telnet(b"plain") == b"plain"
+
+
+def test_a_call_does_a_bounded_number_of_steps_and_later_ones_the_rest_in_order() -> None:
+    parser, stream = RequestParser(SMALL), b"PING 0 0\n" * 5 + b"\n" * 1000 + b"\r\n" * 5 + b"EXEC a 2\nhi"
+    assert parser.receive(stream, 0) == []
+    events: list[Event] = []
+    calls = 0
+    while parser.behind:
+        got = parser.receive(steps=2)
+        assert len(got) <= 2
+        events, calls = events + got, calls + 1
+    assert events == [Command("PING", "0")] * 5 + [Command("EXEC", "a", b"hi")]
+    assert calls == 10  # 5 headers and bodies, a run of blank lines, 5 more, a header and a body: 18
+
+
+def test_a_heredoc_is_taken_by_blocks_of_lines_no_longer_than_a_header() -> None:
+    parser = RequestParser(SMALL)
+    parser.receive(b"EXEC a <<E\n" + b"\n" * 60 + b"E\n", 1)
+    taken = [parser.receive(steps=1) or parser.taken for _ in range(2)]
+    assert taken == [33, [Command("EXEC", "a", b"\n" * 59)]]
+
+
+def test_after_a_fatal_rejection_no_call_is_asked_for() -> None:
+    parser = RequestParser(SMALL)
+    assert len(parser.receive(b"EXEC a 129\n" + NEXT, 1)) == 1
+    assert not parser.behind
