@@ -156,6 +156,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def die(bench: Bench) -> None:
+    """Kill the live engine and let the next one come up."""
+    bench.engine.die()
+    await settle()
+
+
 async def boot(
     folder: Path,
     script: Script = counting,

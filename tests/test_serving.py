@@ -11,13 +11,7 @@ from agentkernel.engine import port
 from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
 from agentkernel.process import State, Wait
-from tests.by_hand import ADMIN, ME, Bench, Screen, boot, run, settle, words
-
-
-async def die(bench: Bench) -> None:
-    """Kill the live engine and let the next one come up."""
-    bench.engine.die()
-    await settle()
+from tests.by_hand import ADMIN, ME, Screen, boot, die, run, settle, words
 
 
 def test_more_processes_than_slots_take_turns_as_slots_come_free(tmp_path: Path) -> None:
@@ -160,106 +154,6 @@ def test_what_was_changed_while_the_engine_was_down_holds(tmp_path: Path) -> Non
     run(main())
 
 
-class SlowStart(ScriptedEngine):
-    """Comes up once the gate is open, or does not."""
-
-    gate: asyncio.Event
-    fails = False
-
-    async def start(self, load, on_progress):
-        await self.gate.wait()
-        if self.fails:
-            raise KernelError("LOAD_FAILED", "no")
-        return await super().start(load, on_progress)
-
-
-async def down(tmp_path: Path, *, for_good: bool = False) -> tuple[Bench, asyncio.Event]:
-    """A kernel whose engine has died while process 1 waited for input, and the gate for the next."""
-    made: list[SlowStart] = []
-    gate = asyncio.Event()
-    gate.set()
-
-    def make(script) -> SlowStart:
-        engine = SlowStart(script, auto=False)
-        engine.gate, engine.fails = gate, for_good and bool(made)
-        made.append(engine)
-        return engine
-
-    bench = await boot(tmp_path, make=make)
-    await bench.exec(interactive=True, max_tokens=2)
-    bench.finish()
-    gate.clear()
-    await die(bench)
-    return bench, gate
-
-
-def test_an_exec_while_the_engine_is_down_waits_for_the_next_one(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench, gate = await down(tmp_path)
-        asked = asyncio.ensure_future(bench.exec(max_tokens=3))
-        await settle()
-        assert not asked.done()
-        gate.set()
-        process = await asked
-        bench.finish()
-        assert bench.screen.text[process.pid] == words(3)
-
-    run(main())
-
-
-def test_input_while_the_engine_is_down_waits_for_the_next_one(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench, gate = await down(tmp_path)
-        asked = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
-        await settle()
-        gate.set()
-        await asked
-        bench.finish()
-        assert bench.screen.text[1] == words(2) * 2
-
-    run(main())
-
-
-def test_input_to_a_process_that_is_killed_meanwhile_is_refused(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench, gate = await down(tmp_path)
-        asked = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
-        await settle()
-        bench.kernel.kill(ME, 1)
-        gate.set()
-        with pytest.raises(KernelError, match="PID_NOT_FOUND"):
-            await asked
-
-    run(main())
-
-
-def test_an_exec_or_input_that_was_under_way_when_the_engine_died_is_asked_again(tmp_path: Path) -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        gate.set()
-
-        class DiesAsking(ScriptedEngine):
-            async def open(self, request):
-                await gate.wait()
-                return await super().open(request)
-
-        bench = await boot(tmp_path, make=lambda script: DiesAsking(script, auto=False))
-        await bench.exec(interactive=True, max_tokens=2)
-        bench.finish()
-        gate.clear()
-        started = asyncio.ensure_future(bench.exec(max_tokens=3))
-        turned = asyncio.ensure_future(bench.kernel.send_input(ME, 1, "more", bench.screen))
-        await settle()
-        bench.engine.die()
-        await settle()
-        gate.set()
-        await asyncio.gather(started, turned)
-        bench.finish()
-        assert bench.screen.text == {1: words(2) * 2, 2: words(3)}
-
-    run(main())
-
-
 def test_three_deaths_in_a_minute_break_the_model(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, engine={"slots": 1})
@@ -304,30 +198,6 @@ def test_a_broken_model_can_be_loaded_again(tmp_path: Path) -> None:
         await bench.exec(max_tokens=2)
         bench.finish()
         assert bench.screen.text == {1: words(2)}
-
-    run(main())
-
-
-def test_who_waits_for_a_model_that_breaks_is_told(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench, gate = await down(tmp_path, for_good=True)
-        asked = asyncio.ensure_future(bench.exec())
-        await settle()
-        gate.set()
-        with pytest.raises(KernelError, match="ENGINE_FAILED"):
-            await asked
-        assert bench.kernel.models.current().users == 0
-
-    run(main())
-
-
-def test_an_engine_that_does_not_come_up_again_is_a_death(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench, gate = await down(tmp_path, for_good=True)
-        gate.set()
-        await settle()
-        process = bench.kernel.find(ME, 1)
-        assert (process.state, process.reason, len(bench.engines)) == (State.FAILED, "engine_failed", 3)
 
     run(main())
 
