@@ -18,6 +18,7 @@ from agentkernel import config as configuration
 from agentkernel import log
 from agentkernel.auth import load_principals
 from agentkernel.config import Config
+from agentkernel.cpu import SHORT_SLICE, set_slice
 from agentkernel.engine.link import EngineProcess
 from agentkernel.kernel import Kernel
 from agentkernel.server import Server, notify
@@ -37,6 +38,7 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     log.configure(config.log, config.log_file)
     principals = load_principals(config)
 
+    set_slice(SHORT_SLICE)  # clients wait for this process, engines compute beside it
     sys.setswitchinterval(0.0005)  # a thread that reads a model's header must not hold up clients
 
     async def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import psutil
 from agentkernel import log
 from agentkernel.catalog import Catalog, ModelCard
 from agentkernel.config import Config
+from agentkernel.cpu import usable_cores
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.pages import Pager
@@ -189,13 +189,3 @@ class Models:
         """A directory of this model's own."""
         name = hashlib.blake2b(card.id.encode(), digest_size=8).hexdigest()
         return str(Path(self._config.state).resolve() / "images" / name)
-
-
-def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores this process may use: its affinity, and its cgroup's quota where there is one."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = cpu_max.read_text().split()
-        return max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no version-2 cgroup, or "max"
-        return cores

@@ -21,6 +21,7 @@ agentkernel
 errors
 config
 log
+cpu
 protocol.framing
 protocol.connection
 protocol.verbs

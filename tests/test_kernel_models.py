@@ -12,7 +12,6 @@ import pytest
 from agentkernel.engine import port
 from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
-from agentkernel.models import usable_cores
 from agentkernel.process import State
 from tests.by_hand import ADMIN, ME, Bench, Screen, boot, run, settle, words
 from tests.gguf_files import write_model
@@ -310,17 +309,3 @@ def test_a_model_in_use_is_not_unloaded(two: Path) -> None:
         assert await code(bench.exec()) == "NO_MODEL"
 
     run(main())
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("max 100000\n", None), ("150000 100000\n", 2), ("10000 100000", 1), ("", None)]
-)
-def test_cores_are_what_affinity_and_cgroup_leave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(6)))
-    (tmp_path / "cpu.max").write_text(text)
-    assert usable_cores(tmp_path / "cpu.max") == (expected or 6)
-    assert usable_cores(tmp_path / "missing") == 6
-    (tmp_path / "cpu.max").write_text("900000 100000")
-    assert usable_cores(tmp_path / "cpu.max") == 6
