@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ is the median of the samples or, for latencies, their 99th percentile; the inter
 *met, close* and *missed, close*: the interval holds the target. Marks: *loaded*, others used the cores
 meanwhile; *dirty*, the tree had uncommitted changes; *smoke*, too few samples on too small a model.
 """
+_TABLE = re.compile(r"(<!-- table measured -->\n).*?(<!-- end -->)", re.DOTALL)
 _CLAIMS = (
     "| claim | measured | 95 % interval | target | verdict | samples | run |\n|---|---|---|---|---|---|---|"
 )
@@ -37,8 +39,26 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def renew(folder: Path) -> None:
-    """Make the folder's `index.md` anew."""
-    (folder / "index.md").write_text(render(read(folder)), encoding="utf-8")
+    """Make the folder's `index.md` anew, and the table of the README beside the folder if it has one."""
+    reports = read(folder)
+    (folder / "index.md").write_text(render(reports), encoding="utf-8")
+    readme = folder.parent / "README.md"
+    if readme.exists():
+        text = _TABLE.sub(lambda marks: f"{marks[1]}{summary(reports)}{marks[2]}", readme.read_text("utf-8"))
+        readme.write_text(text, encoding="utf-8")
+
+
+def summary(reports: list[Report]) -> str:
+    """Every claim in a line: what was measured, and what was aimed at."""
+    lines = ["| | measured | target | |", "|---|---|---|---|"]
+    for row in _newest(reports):
+        figure = row.figure
+        if figure.target:
+            verdict = "met" if figure.met else f"missed by {figure.miss:.0%}"
+            marks = row.report.marks(row.section)
+            target = f"{figure.target} {figure.unit}".rstrip()
+            lines.append(_line(figure.name, _measured(figure)[0], target, f"{verdict} {marks}".rstrip()))
+    return "\n".join(lines) + "\n"
 
 
 def render(reports: list[Report]) -> str:

@@ -88,3 +88,16 @@ def test_other_json_files_in_the_folder_are_left_alone(tmp_path):
     (tmp_path / "model-eval.json").write_text("{}")
     report.write(_report("2026-01-02T00:00:00Z", Figure("wait", "ms", [1.0])), tmp_path)
     assert len(report.read(tmp_path)) == 1
+
+
+def test_the_readme_beside_the_reports_shows_each_claim_and_nothing_else_of_it_changes(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table measured -->\nold\n<!-- end -->\nafter\n")
+    (tmp_path / "reports").mkdir()
+    figures = Figure("wait", "ms", [12.0], at_most=10), Figure("no claim", "ms", [1.0])
+    report.write(_report("2026-01-02T00:00:00Z", *figures), tmp_path / "reports")
+    index.renew(tmp_path / "reports")
+    assert readme.read_text() == (
+        "before\n<!-- table measured -->\n| | measured | target | |\n|---|---|---|---|\n"
+        "| wait | 12 ms | ≤ 10 ms | missed by 20% |\n<!-- end -->\nafter\n"
+    )
