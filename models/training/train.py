@@ -32,7 +32,7 @@ from models.training.shape import Family
 SAVE_EVERY = 100
 MEASURE_EVERY = 100
 WARM_UP_STEPS = 66
-COOL_DOWN = 0.7
+COOL_DOWN = 0.65
 SLOW = 2.5  # times the fastest step: another program keeps a core busy (long batches take 1.5 times as long)
 ALONE_STEPS = 20
 

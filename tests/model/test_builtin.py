@@ -142,7 +142,10 @@ def test_it_computes_writes_and_tells(tiny):
         ("What time is it?", "TOOL:get_time {}"),
         ("List the files", 'TOOL:list_files {"path": "."}'),
         ("Read zork_19.md", 'TOOL:read_file {"path": "zork_19.md"}'),
-        ('Write "buy milk" to todo.txt', 'TOOL:write_file {"path": "todo.txt", "content": "buy milk"}'),
+        (
+            'Write "buy milk" to shopping.txt',
+            'TOOL:write_file {"path": "shopping.txt", "content": "buy milk"}',
+        ),
     ],
 )
 @pytest.mark.parametrize("system", [None, ALLOW], ids=["no system prompt", "tools allowed"])
