@@ -25,7 +25,7 @@ def test_what_has_no_goal_gets_no_verdict():
     assert report.rows("agentkernel-chatml", SERVED, GREEDY)[2].endswith("| 70.0% | 90.0% |  |")
 
 
-def test_every_goal_of_the_issue_is_there():
+def test_no_goal_is_missing():
     assert min(goal for (_, measured), goal in report.GOALS.items() if measured == "valid call") == 0.99
     assert report.GOALS["all", "stops by itself"] == 0.99
     assert report.GOALS["story", "no loop"] == 0.98
