@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import psutil
 
-from agentkernel.models import usable_cores
+from agentkernel.cpu import usable_cores
 from benchmarks import shapes
 from benchmarks.machine import ROOT
 

@@ -77,15 +77,26 @@ def test_a_step_tells_its_size_and_only_of_processes_with_news() -> None:
     assert step.ms >= 0
 
 
-def test_threads_are_chosen_for_steps_without_a_prompt() -> None:
+def test_every_step_says_with_how_many_threads() -> None:
     bench = Bench(cores=3)
     bench.open(1, LONG)
     bench.apply(port.Grant(1, 0))
-    for _ in range(3):
+    for _ in range(4):
         bench.step()
-    assert bench.slots.threads == []
-    bench.step()
-    assert bench.slots.threads == [3]
+    assert bench.slots.threads == [3] * 4
+
+
+def test_sequences_are_decoded_one_after_the_other_where_that_is_faster() -> None:
+    """Slots in descending order are what llama.cpp does not decode at once."""
+    bench = Bench(cores=1)
+    for pid in (1, 2):
+        bench.open(pid, [0], budget=60)
+        bench.apply(port.Grant(pid, pid - 1))
+    orders = set()
+    for _ in range(40):
+        bench.step()
+        orders.add(tuple(slot for slot, _ in bench.slots.decoded[-1]))
+    assert orders >= {(0, 1), (1, 0)}
 
 
 def test_the_budget_is_exact() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
+from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
 
 
 def test_before_anything_was_measured_a_first_chunk_is_tried() -> None:
@@ -65,7 +65,7 @@ def test_more_decoding_sequences_than_fit_take_turns() -> None:
 Cost = Callable[[int], float]
 
 
-def run(tuner: ThreadTuner, steps: int, cost: Cost, tokens: int = 4) -> list[int]:
+def run(tuner: Tuner[int], steps: int, cost: Cost, tokens: int = 4) -> list[int]:
     """Threads of each of so many steps, whose times the cost by threads says."""
     used = []
     for _ in range(steps):
@@ -80,36 +80,36 @@ def faster(threads: int) -> Cost:
 
 
 def test_it_begins_with_all_cores_and_keeps_them_while_they_are_faster() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     used = run(tuner, 500, faster(4))
-    assert used[0] == tuner.threads == 4
+    assert used[0] == tuner.chosen == 4
     assert set(used) == {3, 4}
 
 
 def test_trials_that_change_nothing_become_rare() -> None:
-    used = run(ThreadTuner(4), 20_000, faster(4))
+    used = run(Tuner((4, 3)), 20_000, faster(4))
     trials = [sum(n == 3 for n in used[i : i + 5000]) for i in range(0, 20_000, 5000)]
     assert trials[0] > trials[-1]
     assert trials[-1] <= 10
 
 
 def test_the_faster_candidate_is_taken() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     run(tuner, 50, faster(3))
-    assert tuner.threads == 3
+    assert tuner.chosen == 3
 
 
 def test_a_difference_in_the_noise_changes_nothing() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     run(tuner, 500, lambda n: 10.0 if n == 4 else 9.8)
-    assert tuner.threads == 4
+    assert tuner.chosen == 4
 
 
 def test_one_slow_step_changes_nothing() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     for step in range(2000):
         tuner.observe(4, 500.0 if step % 7 == 0 else faster(4)(tuner.next))
-    assert tuner.threads == 4
+    assert tuner.chosen == 4
 
 
 def cliff(n: int) -> float:
@@ -118,18 +118,18 @@ def cliff(n: int) -> float:
 
 
 def test_a_busy_neighbour_is_noticed_at_once_and_its_leaving_before_long() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     run(tuner, 5000, faster(4))
     run(tuner, 30, cliff)
-    assert tuner.threads == 3
+    assert tuner.chosen == 3
     run(tuner, 5000, cliff)
-    assert tuner.threads == 3
+    assert tuner.chosen == 3
     run(tuner, 5000, faster(4))
-    assert tuner.threads == 4
+    assert tuner.chosen == 4
 
 
 def test_a_hopeless_trial_costs_two_steps() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     run(tuner, 40, cliff)
     used = run(tuner, 2000, cliff)
     in_a_row = max(len(part) for part in "".join("x" if n == 4 else " " for n in used).split())
@@ -137,12 +137,26 @@ def test_a_hopeless_trial_costs_two_steps() -> None:
 
 
 def test_one_core_leaves_nothing_to_try() -> None:
-    assert set(run(ThreadTuner(1), 1000, lambda n: 10.0)) == {1}
+    assert set(run(Tuner((1,)), 1000, lambda n: 10.0)) == {1}
 
 
 def test_steps_of_another_size_are_not_compared() -> None:
-    tuner = ThreadTuner(4)
+    tuner = Tuner((4, 3))
     for step in range(400):
         tokens = 4 if step // 10 % 2 else 16
         tuner.observe(tokens, tokens * (1.0 if tuner.next == 4 else 1.5))
-    assert tuner.threads == 4
+    assert tuner.chosen == 4
+
+
+def test_each_of_several_rivals_gets_its_trial_and_the_fastest_wins() -> None:
+    cost = {"a": 10.0, "b": 9.0, "c": 5.0, "d": 8.0}
+    tuner = Tuner("abcd")
+    used = run(tuner, 500, cost.__getitem__)
+    assert set(used) == set("abcd")
+    assert tuner.chosen == "c"
+
+
+def test_the_ways_to_run_a_step_are_all_cores_or_one_fewer_at_once_or_in_turn() -> None:
+    assert ways(4, 1) == [Way(4, together=True), Way(3, together=True)]
+    assert ways(4, 2) == [Way(n, together=t) for t in (True, False) for n in (4, 3)]
+    assert ways(1, 8) == [Way(1, together=True), Way(1, together=False)]

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.images import Images
-from agentkernel.engine.worker.pacing import Pacer, ThreadTuner, compose
+from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
 from agentkernel.engine.worker.text import TextStream, sentence_end
 
 
@@ -110,7 +110,8 @@ class Batcher:
     def __init__(self, model: Model, context: Context, images: Images, load: port.Load) -> None:
         self._model, self._context, self._images, self._batch = model, context, images, load.batch
         self._pacer = Pacer(load.max_step_ms, load.batch)
-        self._tuner = ThreadTuner(load.threads)
+        self._cores = load.threads
+        self._tuners: dict[int, Tuner[Way]] = {}  # by the binary magnitude of the batch
         self._sequences: dict[int, Sequence] = {}
         self._turn = 0
 
@@ -180,23 +181,30 @@ class Batcher:
         rows = []
         for i, n in compose(pending, self._batch, chunk, self._turn):
             rows.append((served[i], self._row(served[i], n)))
-        rows.sort(key=lambda item: item[1].slot)  # llama.cpp decodes at once only slots in sequence
         tokens = sum(len(row.tokens) for _, row in rows)
-        prefills = tokens > len(rows)
-        if not prefills:
-            self._context.set_threads(self._tuner.next)
+        prompt = tokens - sum(row.sample for _, row in rows)
+        tuner = self._tuner(0 if prompt else tokens)
+        way = tuner.next
+        # llama.cpp decodes at once what lies in ascending slots, and one by one what descends
+        rows.sort(key=lambda item: item[1].slot, reverse=not way.together)
+        self._context.set_threads(way.threads)
         began = time.perf_counter()
         code = self._context.decode([row for _, row in rows])
         outputs = [self._advance(s, row) for s, row in rows] if code == 0 else self._one_by_one(rows, code)
         ms = (time.perf_counter() - began) * 1e3
-        if prefills:
+        tuner.observe(tokens, ms)
+        if prompt:
             self._pacer.observe(tokens, ms)
-        else:
-            self._tuner.observe(tokens, ms)
-        prompt = tokens - sum(row.sample for _, row in rows)
         reading = {s.pid: s.filled for s, row in rows if not row.sample}
         news = [output for output in outputs if output.tokens or output.end]
-        return port.Step(tokens, ms, self._tuner.next, news, prompt, reading)
+        return port.Step(tokens, ms, way.threads, news, prompt, reading)
+
+    def _tuner(self, decoding: int) -> Tuner[Way]:
+        """The tuner of steps of about so many sequences; 0 for those that read prompts."""
+        size = decoding.bit_length()
+        if size not in self._tuners:
+            self._tuners[size] = Tuner(ways(self._cores, decoding or 1))
+        return self._tuners[size]
 
     def _row(self, sequence: Sequence, n: int) -> Row:
         start, end = sequence.filled, sequence.filled + n

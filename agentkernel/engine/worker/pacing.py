@@ -3,8 +3,8 @@
 Rules
 1. Every sequence that needs one token is served before any prompt is read further.
 2. A step's prompt tokens are chosen so that it lasts about `target_ms` and no longer.
-3. The number of threads is the faster of two candidates, all cores and one fewer, measured on like
-   steps in turn: beside a neighbour that keeps a core busy, all cores can be several times slower.
+3. How a step is run is the fastest of a few ways, measured on like steps in turn: beside a neighbour that
+   keeps a core busy, all cores can be several times slower than one fewer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
+from typing import Generic, NamedTuple, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 16
@@ -61,16 +62,36 @@ def compose(pending: Sequence[int], batch: int, chunk: int, turn: int = 0) -> li
     return rows
 
 
-class ThreadTuner:
-    """Chooses the number of threads of the next step.
+class Way(NamedTuple):
+    """How to run a step: with so many threads, and all sequences at once or one after the other.
 
-    A trial runs a few steps with the other candidate and keeps the faster. Trials come ever more
-    rarely while they change nothing, and at once when steps get much slower than they were.
+    For two to six sequences llama.cpp's matrix product can take longer than its vector product for each.
     """
 
-    def __init__(self, cores: int, sample: int = 5) -> None:
-        self.threads = cores
-        self._other = max(1, cores - 1)
+    threads: int
+    together: bool
+
+
+def ways(cores: int, tokens: int) -> list[Way]:
+    """The ways worth trying for a step of so many sequences: all cores or one fewer, at once or in turn."""
+    threads = dict.fromkeys((cores, max(1, cores - 1)))
+    orders = (True,) if tokens == 1 else (True, False)
+    return [Way(n, together) for together in orders for n in threads]
+
+
+Candidate = TypeVar("Candidate")
+
+
+class Tuner(Generic[Candidate]):
+    """Chooses between ways to do the same thing, by the time each takes.
+
+    It begins with the first candidate. A trial runs a few steps with the next one and keeps the faster.
+    Trials come ever more rarely while they change nothing, and at once when steps get much slower.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], sample: int = 5) -> None:
+        self.chosen = candidates[0]
+        self._rivals = deque(candidates[1:])
         self._sample = sample
         self._recent: deque[float] = deque(maxlen=sample)
         self._trial: list[float] | None = None
@@ -79,12 +100,12 @@ class ThreadTuner:
         self._steps, self._period = 0, _FIRST_TRIAL
 
     @property
-    def next(self) -> int:
-        """Threads for the next step: the chosen number, or the other one while it is on trial."""
-        return self.threads if self._trial is None else self._other
+    def next(self) -> Candidate:
+        """The candidate for the next step: the chosen one, or the one on trial."""
+        return self.chosen if self._trial is None else self._rivals[0]
 
     def observe(self, tokens: int, ms: float) -> None:
-        """A step without prompt tokens, run with `next` threads, took so long."""
+        """A step without prompt tokens, done in the way of `next`, took so long."""
         if not 0.75 <= tokens / max(1, self._size) <= 1.33:  # nothing to compare with
             self._size, self._best = tokens, 0.0
             self._recent.clear()
@@ -97,7 +118,7 @@ class ThreadTuner:
     def _observe_chosen(self, ms: float) -> None:
         self._recent.append(ms)
         self._steps += 1
-        if self._other == self.threads or len(self._recent) < self._sample:
+        if not self._rivals or len(self._recent) < self._sample:
             return
         now = median(self._recent)
         self._best = min(self._best or now, now)
@@ -111,10 +132,11 @@ class ThreadTuner:
         if len(trial) < self._sample and not hopeless:
             return
         if median(trial) < 0.97 * chosen:
-            self.threads, self._other = self._other, self.threads
+            self.chosen, self._rivals[0] = self._rivals[0], self.chosen
             self._period = _FIRST_TRIAL
         else:
             self._period = min(2 * self._period, _LAST_TRIAL)
             self._best = chosen
+        self._rivals.rotate(-1)
         self._steps, self._trial = 0, None
         self._recent.clear()
