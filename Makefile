@@ -38,6 +38,16 @@ test: $(STAMP)  ## set up, then lint, check types and run every test
 bench: $(STAMP)  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
 
+model: $(VENV)/.model-installed  ## train the built-in models from nothing (an hour; resumes)
+	$(BIN)/python -m models.training make
+
+model-eval: $(STAMP)  ## measure what the built-in models can do (3 minutes)
+	$(BIN)/python -m models.training evaluate
+
+$(VENV)/.model-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[model]'
+	touch $@
+
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -46,4 +56,4 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 clean:  ## remove what set-up and tests made
 	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help check run test bench lock clean
+.PHONY: help check run test bench model model-eval lock clean
