@@ -21,7 +21,8 @@ from agentkernel.config import Config
 from agentkernel.cpu import SHORT_SLICE, set_slice
 from agentkernel.engine.link import EngineProcess
 from agentkernel.kernel import Kernel
-from agentkernel.server import Server, notify
+from agentkernel.server import Server
+from agentkernel.sockets import notify
 
 BUILTIN = "builtin/agentkernel-tiny"
 
@@ -48,13 +49,15 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):  # until the server takes them over
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
+            host, port = await server.bind()
             if config.model:
                 await kernel.models.load(config.model)
-            host, port = await server.listen()
+            await server.start()
             announce(host, port)
             notify("READY=1")
             await server.run()
         finally:
+            server.close()
             await kernel.models.stop()
 
     with (

@@ -280,8 +280,9 @@ class Kernel:
                 self.readable(process.pid)
 
     def streams_to(self, sink: Sink) -> bool:
-        """Whether anything may still come for the sink."""
-        return sink in self.events or any(p.sink is sink for p in self.table)
+        """Whether a process of the sink's goes on by itself."""
+        going = (State.READY, State.RUNNING)
+        return any(p.sink is sink and (p.state in going or p.wait is Wait.OUTPUT) for p in self.table)
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell every subscriber."""

@@ -80,6 +80,14 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory with one model, `demo`."""
+    folder = tmp_path_factory.mktemp("demo")
+    shapes.write(folder / "demo.gguf", shapes.SHAPES["llama-1m"])
+    return folder
+
+
+@pytest.fixture(scope="session")
 def kernel(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     """One kernel for all tests that leave it as it was, with the llama-shaped model loaded."""
     running = start_kernel(tmp_path_factory.mktemp("kernel"), models_dir)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import functools
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -73,7 +75,10 @@ async def scripted_server(
     server = Server(kernel, principals or Principals({}, required=False))
     if model:
         await kernel.models.load(model)
-    port = (await server.listen())[1] if listen else 0
+    port = 0
+    if listen:
+        port = (await server.bind())[1]
+        await server.start()
     running = asyncio.create_task(server.run())
     await asyncio.sleep(0)
     try:
@@ -152,6 +157,25 @@ class Peer:
         return items
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for other tasks until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - whatever the condition is about, it has no event
+            await asyncio.sleep(0)
+
+
+def reset(peer: Peer) -> None:
+    """Close with a reset instead of an end of input."""
+    sock = peer.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.writer.transport.abort()
+
+
+def long(_text: str) -> str:
+    """A script that never stops by itself within any limit of these tests."""
+    return " ".join(f"word{i}" for i in range(5000))
+
+
 class MemoryTransport(asyncio.Transport):
     """The server's end of a connection without a socket: as much of a transport as the server uses.
 
@@ -181,10 +205,13 @@ class MemoryTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reading.set()
 
+    def write_eof(self) -> None:
+        self._soon(self.reader.feed_eof)
+
     def close(self) -> None:
         if not self.closing:
             self.closing = True
-            self._soon(self.reader.feed_eof)
+            self.write_eof()
             self._soon(self.connection.connection_lost, None)
 
     abort = close

@@ -98,3 +98,47 @@ def test_an_abstract_address_is_told_too(make_kernel, tmp_path):
         manager.settimeout(SECONDS)
         make_kernel(model="", env={"NOTIFY_SOCKET": f"@{name}"})
         assert manager.recv(100) == b"READY=1"
+
+
+def test_a_socket_others_can_reach_is_refused_without_authentication(tmp_path):
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        with activated([everywhere], tmp_path, "--model", "") as process:
+            assert process.wait(SECONDS) == 78
+            assert process.stdout.read() == ""
+
+
+def test_a_unix_socket_is_served_and_named_by_its_path(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        with activated([listener], tmp_path, "--model", "") as process:
+            assert process.stdout.readline() == f"ready {tmp_path / 'socket'}\n"
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(SECONDS)
+                client.connect(str(tmp_path / "socket"))
+                client.sendall(b"PING me 0\n")
+                assert client.recv(100) == b"+OK PING 4\r\nPONG"
+
+
+def test_the_engine_does_not_get_the_sockets(listening, models_dir, tmp_path):
+    inodes = {os.fstat(sock.fileno()).st_ino for sock in listening}
+    with activated(listening, tmp_path, "--models", str(models_dir), "--model", LLAMA) as process:
+        assert process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children
+        for child in children:
+            held = [str(link.readlink()) for link in Path(f"/proc/{child}/fd").iterdir()]
+            assert not {f"socket:[{inode}]" for inode in inodes} & set(held)
+
+
+def test_an_address_in_use_is_found_before_a_model_is_loaded(models_dir, tmp_path):
+    """The model that is named is none: its fault would be told first, had it been looked at."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        own = ["--state", str(tmp_path / "state"), "--workspace", str(tmp_path / "ws"), "--port", port]
+        command = command_line("serve", *own, "--models", str(models_dir), "--model", "none")
+        result = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS, check=False
+        )
+    assert port in result.stderr
+    assert "MODEL_NOT_FOUND" not in result.stderr

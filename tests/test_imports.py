@@ -54,6 +54,8 @@ report
 dispatch
 auth
 outbox
+sockets
+deadline
 server
 daemon
 hub

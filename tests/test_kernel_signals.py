@@ -321,15 +321,21 @@ def test_subscribers_learn_what_they_may_see(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_client_is_streamed_to_while_it_subscribes_or_has_a_process(tmp_path: Path) -> None:
+def test_a_client_is_streamed_to_while_a_process_of_its_goes_on_by_itself(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path)
         kernel, screen = bench.kernel, Screen()
         await bench.exec(sink=screen)
         assert (kernel.streams_to(screen), kernel.streams_to(bench.screen)) == (True, False)
+        kernel.stop_output(ME, 1)
+        assert not kernel.streams_to(screen)
+        kernel.continue_output(ME, 1)
+        assert kernel.streams_to(screen)
+        kernel.suspend(ME, 1)
+        assert not kernel.streams_to(screen)
+        kernel.resume(ME, 1, None)
+        assert kernel.streams_to(screen)
         kernel.kill(ME, 1)
         assert not kernel.streams_to(screen)
-        kernel.events.subscribe(ME, screen)
-        assert kernel.streams_to(screen)
 
     run(main())

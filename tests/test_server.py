@@ -5,43 +5,14 @@ import json
 import os
 import signal
 import socket
-import struct
 
 import pytest
 
 from agentkernel.auth import Principals
 from agentkernel.process import Owner, State, Wait
 from agentkernel.protocol.framing import Frame, Reply
-from agentkernel.server import inherited_sockets, notify
-from benchmarks import shapes
-from tests.harness import Peer, run, scripted_server
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    """A models directory with one model, `demo`."""
-    folder = tmp_path_factory.mktemp("demo")
-    shapes.write(folder / "demo.gguf", shapes.SHAPES["llama-1m"])
-    return folder
-
-
-def long(_text):
-    """A script that never stops by itself within any limit of these tests."""
-    return " ".join(f"word{i}" for i in range(5000))
-
-
-async def until(condition):
-    """Wait for other tasks until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - whatever the condition is about, it has no event
-            await asyncio.sleep(0)
-
-
-def reset(peer):
-    """Close with a reset instead of an end of input."""
-    sock = peer.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.writer.transport.abort()
+from agentkernel.sockets import inherited, notify
+from tests.harness import Peer, long, reset, run, scripted_server, until
 
 
 def test_half_close_gets_every_reply_and_the_whole_stream_then_the_close(demo):
@@ -314,10 +285,10 @@ def test_sigterm_ends_what_only_waits_and_a_second_one_ends_everything(demo):
 def test_systemd_sockets_are_taken_only_when_meant_for_this_process(monkeypatch):
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-    assert inherited_sockets() == []
+    assert inherited() == []
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", "0")
-    assert inherited_sockets() == []
+    assert inherited() == []
 
 
 def test_the_service_manager_is_told(monkeypatch, tmp_path):

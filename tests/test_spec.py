@@ -4,20 +4,11 @@ import re
 
 import pytest
 
-from benchmarks import shapes
 from tests import spec
 from tests.harness import Exchange, parse_session, play, run, scripted_server
 
 TEXT = spec.SPEC.read_text()
 SESSIONS = re.findall(r"```session\n(.*?)```", TEXT, re.DOTALL)
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    """A models directory with one model, `demo`."""
-    folder = tmp_path_factory.mktemp("demo")
-    shapes.write(folder / "demo.gguf", shapes.SHAPES["llama-1m"])
-    return folder
 
 
 def test_every_table_is_the_programs_own():

@@ -58,11 +58,18 @@ def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
     show_hints = sys.stdout.isatty() if hints is None else hints
 
     def announce(host: str, port: int) -> None:
-        click.echo(f"ready {f'[{host}]' if ':' in host else host}:{port}")
+        click.echo(f"ready {_address(host, port)}")
         if show_hints:
             click.echo(_hints(config, host, port))
 
     daemon.serve(config, announce)
+
+
+def _address(host: str, port: int) -> str:
+    """As clients are given it; a Unix socket has no port."""
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _hints(config: Config, host: str, port: int) -> str:

@@ -290,7 +290,8 @@ class RequestParser:
             cleaned = self._clean(line)
             self._take(line, cleaned)
             if cleaned == self._tag:
-                payload = bytes(self._text[: -len(cleaned)].removesuffix(b"\n"))
+                del self._text[max(0, len(self._text) - len(cleaned) - 1) :]
+                payload = bytes(self._text)
                 self._text.clear()
                 self.phase = Phase.IDLE
                 return Command(self._verb, self._agent, payload)
