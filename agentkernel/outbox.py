@@ -3,7 +3,8 @@
 Rules
 1. Control replies go before DATA frames that are not yet handed to the transport.
 2. A process whose reader is `limit` bytes behind is held; it goes on when half of that is left.
-3. Events are shed when the client is behind, and the next one that fits says how many were.
+3. Events are shed when the client is behind, and the next one that fits says how many were; those about
+   a process whose output goes this way are not: its reader may wait for them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Outbox:
         self._data: deque[tuple[int, bytes]] = deque()
         self._control_bytes = self._data_bytes = 0
         self._held: dict[int, None] = {}
+        self._streams: set[int] = set()  # processes whose output came, and not their end
         self._seq = self._shed = 0
         self.paused = False
         self.closed = False
@@ -66,6 +68,7 @@ class Outbox:
 
     def data(self, pid: int, offset: int, text: bytes) -> bool:
         """Send output of a process; false when its reader is behind (`process.Sink`)."""
+        self._streams.add(pid)
         self._queue(pid, self._connection.data_frame(pid, offset, text))
         if self._data_bytes <= self._limit:
             return True
@@ -75,6 +78,7 @@ class Outbox:
     def end(self, pid: int, offset: int, marker: bytes) -> None:
         """Send the end marker (`process.Sink`)."""
         self._held.pop(pid, None)
+        self._streams.discard(pid)
         self._queue(pid, self._connection.data_frame(pid, offset, marker))
         self._reader.stream_ended()
 
@@ -86,7 +90,7 @@ class Outbox:
 
     def event(self, event: dict[str, Any]) -> None:
         """Send an event, or count it as shed (`process.Sink`)."""
-        if self._data_bytes > self._limit:
+        if self._data_bytes > self._limit and event.get("pid") not in self._streams:
             self._shed += 1
             return
         if self._shed:

@@ -146,6 +146,19 @@ def test_events_are_numbered_and_shed_ones_counted() -> None:
     ]
 
 
+def test_an_event_about_a_process_that_streams_to_the_client_is_not_shed() -> None:
+    client = Transport(limit=30, room=1)
+    client.outbox.event({"kind": "a"})
+    client.outbox.data(1, 0, b"x" * 30)
+    client.outbox.event({"kind": "turn_finished", "pid": 2})
+    client.outbox.event({"kind": "turn_finished", "pid": 1})
+    client.outbox.end(1, 30, b"m")
+    client.outbox.event({"kind": "late", "pid": 1})
+    client.drain()
+    kinds = [event["event"]["kind"] for event in events(client)]
+    assert kinds == ["a", "events_dropped", "turn_finished"]
+
+
 def test_a_client_that_does_not_read_replies_is_congested_and_output_does_not_count() -> None:
     client = Transport(limit=10)
     client.outbox.pause()
