@@ -4,15 +4,20 @@ Rules
 1. A model's id is its path under the directory without `.gguf`; nothing outside the directory is ever named.
 2. The directory is read anew at each call; a file is parsed again only when its size or time changed.
 3. A file that can't be read is listed with its fault and can't be loaded.
+4. A file whose id is no printable text is no model: an id stands in lines and in JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agentkernel import log
 from agentkernel.errors import KernelError
 from agentkernel.gguf import GGUFError, read_metadata
 
@@ -22,7 +27,10 @@ _FILE_TYPES = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
 }  # fmt: skip
+_SHOWN = 64  # characters of a name that a client sent
 _LIMIT = 1 << 32  # no real count or size in a file's metadata reaches it
+
+_log = log.get("catalog")
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -50,15 +58,30 @@ class Catalog:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._cards: dict[Path, tuple[tuple[int, int], ModelCard]] = {}
+        self._passed_over: set[Path] = set()
 
     def list(self) -> list[ModelCard]:
         """Every `*.gguf` below the directory, by id."""
-        root = self.root.resolve()
-        files = (path for path in self.root.rglob("*.gguf") if path.is_file())
-        found = sorted(path for path in files if path.resolve().is_relative_to(root))
-        cards = {path: self._card(path) for path in found}
-        self._cards = {path: self._cards[path] for path in found}
+        cards = {}
+        for path in sorted(self._files()):
+            with contextlib.suppress(OSError):  # it is gone by now
+                cards[path] = self._card(path)
+        self._cards = {path: known for path, known in self._cards.items() if path in cards}
         return list(cards.values())
+
+    def _files(self) -> Iterator[Path]:
+        root = self.root.resolve()
+        for folder, _, names in os.walk(self.root):
+            for path in (Path(folder, name) for name in names if name.endswith(".gguf")):
+                try:
+                    inside = path.is_file() and path.resolve().is_relative_to(root)
+                except (OSError, RuntimeError):  # a loop of links
+                    continue
+                if inside and str(path.relative_to(self.root)).isprintable():
+                    yield path
+                elif inside and path not in self._passed_over:
+                    self._passed_over.add(path)
+                    _log.warning("a model's name is not printable", path=ascii(str(path)))
 
     def get(self, id_: str) -> ModelCard:
         """The model of that id; raises MODEL_NOT_FOUND."""
@@ -73,17 +96,20 @@ class Catalog:
         if paths:
             candidates += [Path(selector), self.root / selector]
         root, wrong = self.root.resolve(), ""
+        shown = selector if len(selector) <= _SHOWN else f"{selector[:_SHOWN]}…"
         try:
             for candidate in candidates:
                 if candidate.exists() and (real := candidate.resolve()).is_relative_to(root):
-                    if real.is_file() and real.suffix == ".gguf":
+                    named = str(real.relative_to(root)).isprintable()
+                    if named and real.is_file() and real.suffix == ".gguf":
                         return self._card(real)
                     wrong = "a directory" if real.is_dir() else "no .gguf file"
         except (OSError, ValueError) as error:  # over-long names, NUL bytes
-            raise KernelError("MODEL_NOT_FOUND", f"{selector!r}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise KernelError("MODEL_NOT_FOUND", f"{shown!r}: {reason}") from error
         if paths and wrong:
-            raise KernelError("LOAD_FAILED", f"{selector} is {wrong}")
-        raise KernelError("MODEL_NOT_FOUND", f"{selector!r} is not in the catalogue")
+            raise KernelError("LOAD_FAILED", f"{shown!r} is {wrong}")
+        raise KernelError("MODEL_NOT_FOUND", f"{shown!r} is not in the catalogue")
 
     def _card(self, path: Path) -> ModelCard:
         status = path.stat()

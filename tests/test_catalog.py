@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,45 @@ def test_values_of_the_wrong_type_or_size_count_as_missing() -> None:
 def test_names_are_one_printable_line_each() -> None:
     odd = card(general__name="a\nid=b\x1b[2J", general__architecture="x\ry")
     assert (odd.name, odd.architecture, odd.family) == ("a\ufffdid=b\ufffd[2J", "x\ufffdy", "X\ufffdy")
+
+
+def test_a_file_whose_name_is_no_printable_text_is_no_model_and_told_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(module._log, "warning", lambda _event, path: warned.append(path))
+    write_model(root / "right name-ä.gguf")
+    for name in (b"new\nline.gguf", b"latin-\xe4.gguf", b"\x1b[2J.gguf"):
+        write_model(root / os.fsdecode(name))
+    catalog = Catalog(root)
+    for _ in range(2):
+        assert [card.id for card in catalog.list()] == ["right name-ä"]
+    assert len(warned) == 3
+    assert all(path.isascii() for path in warned)
+    for selector in ("new\nline", "new\nline.gguf", "latin-\udce4"):
+        with pytest.raises(KernelError):
+            catalog.resolve(selector)
+
+
+def test_a_file_that_vanishes_while_the_directory_is_read_is_left_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(root / "gone.gguf")
+    write_model(root / "here.gguf")
+    seen = Catalog._files
+
+    def vanish(catalog: Catalog):
+        paths = list(seen(catalog))
+        (root / "gone.gguf").unlink()
+        return iter(paths)
+
+    monkeypatch.setattr(Catalog, "_files", vanish)
+    assert [card.id for card in Catalog(root).list()] == ["here"]
+
+
+def test_a_long_name_is_shortened_in_what_is_said_of_it(root: Path) -> None:
+    (root / "folder").mkdir()
+    for selector in ("x" * 5000, "y/" * 100, "./" * 2000 + "folder"):
+        with pytest.raises(KernelError) as caught:
+            Catalog(root).resolve(selector)
+        assert len(caught.value.message) < 150
