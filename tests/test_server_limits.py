@@ -159,6 +159,25 @@ def test_a_command_the_server_has_stopped_reading_does_not_time_out(demo):
     run(main())
 
 
+def test_a_body_s_deadline_stops_while_replies_pile_up_and_begins_anew_after(demo):
+    async def main():
+        async with scripted_server(demo, listen=False) as bench:
+            connection = Connection(bench.server, 1)
+            MemoryTransport(connection)
+            connection.data_received(b"EXEC me 5\nhe")
+            begun = connection._deadline._timer
+            assert begun is not None
+            connection.pause_writing()
+            connection.outbox.reply(b"x" * 300_000)
+            connection.data_received(b"l")
+            assert connection._deadline._timer is None
+            connection.resume_writing()
+            assert connection._deadline._timer not in (None, begun)
+            connection.abort()
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "limit"),
     [
