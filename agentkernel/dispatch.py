@@ -240,7 +240,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}
-_CAPABILITY = re.compile(r"\s*capability=(\w+);\s*", re.IGNORECASE)
+_CAPABILITY = re.compile(r"capability=(\w+);", re.IGNORECASE)
 _FIRST = re.compile(r"(\{.*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -315,8 +315,8 @@ def _exec_request(payload: bytes, *, v1: bool) -> ExecRequest:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise KernelError("EXEC_INVALID", str(error)) from error
     capability = None
-    if hint := _CAPABILITY.match(text):
-        capability, text = hint[1].lower(), text[hint.end() :]
+    if hint := _CAPABILITY.match(stripped := text.lstrip()):
+        capability, text = hint[1].lower(), stripped[hint.end() :].lstrip()
     try:
         return msgspec.convert({"prompt": text, "capability": capability}, ExecRequest)
     except msgspec.ValidationError as error:

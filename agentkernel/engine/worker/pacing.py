@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 16
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
+_LARGE = 8  # sequences that are never decoded one after the other
 _CLIFF = 1.7  # so much slower than before, something else has come to use the cores
 
 
@@ -75,7 +76,7 @@ class Way(NamedTuple):
 def ways(cores: int, tokens: int) -> list[Way]:
     """The ways worth trying for a step of so many sequences: all cores or one fewer, at once or in turn."""
     threads = dict.fromkeys((cores, max(1, cores - 1)))
-    orders = (True,) if tokens == 1 else (True, False)
+    orders = (True, False) if 1 < tokens < _LARGE else (True,)
     return [Way(n, together) for together in orders for n in threads]
 
 
@@ -128,7 +129,7 @@ class Tuner(Generic[Candidate]):
     def _observe_trial(self, trial: list[float], ms: float) -> None:
         trial.append(ms)
         chosen = median(self._recent)
-        hopeless = len(trial) == 2 and min(trial) > _CLIFF * chosen
+        hopeless = min(trial) > _CLIFF * chosen
         if len(trial) < self._sample and not hopeless:
             return
         if median(trial) < 0.97 * chosen:
