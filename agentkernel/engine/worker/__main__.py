@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from agentkernel.cpu import LONG_SLICE, set_slice
+from agentkernel.cpu import LONG_SLICE, SHORT_SLICE, set_slice
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
 from agentkernel.engine.worker import batcher, images, jail, llama, prompt
@@ -103,6 +103,7 @@ class Worker:
         return batcher.reopen(self._model, request, tokens, sampler)
 
     def _decode_forever(self) -> None:
+        set_slice(LONG_SLICE)
         try:
             while True:
                 self._apply()
@@ -151,7 +152,7 @@ class Worker:
 if __name__ == "__main__":
     sys.setswitchinterval(0.0005)  # a tokenising thread must not hold up a step
     gc.freeze()
-    set_slice(LONG_SLICE)  # whoever else wakes up goes first
+    set_slice(SHORT_SLICE)  # this thread answers; the decoding one gives way to whoever wakes up
     kernel = int(sys.argv[1])
     os.closerange(3, kernel)  # whatever else was inherited
     os.closerange(kernel + 1, os.sysconf("SC_OPEN_MAX"))
