@@ -79,9 +79,8 @@ class Kernel:
         self.table.add(process)
         self.counters["execs"] += 1
         self._log_start(process)
-        self.events.emit(
-            "session_started", process, workload=process.plan.workload, priority=process.priority
-        )
+        plan, priority = process.plan, process.priority
+        self.events.emit("session_started", process, workload=plan.workload, priority=priority)
         asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
 
     async def fork(self, owner: Owner, pid: int, count: int, sink: Sink | None) -> list[Process]:
@@ -157,8 +156,7 @@ class Kernel:
 
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""
-        process = self.table.find(pid)
-        owner.permit(process)
+        process = self.find(owner, pid)
         if process.state.ended:
             return process
         future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
@@ -247,10 +245,9 @@ class Kernel:
         """The live processes the owner may see, oldest first."""
         return [process for process in self.table if owner.may(process)]
 
-    def set_generation(self, changes: dict[str, Any]) -> Generation:
+    def set_generation(self, changes: dict[str, Any]) -> None:
         """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
         self.generation = changed(self.generation, changes)
-        return self.generation
 
     # Sinks
 

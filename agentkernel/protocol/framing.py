@@ -3,8 +3,7 @@
 Rules
 1. `receive(data)` never raises and never loses bytes: feeding a stream whole, byte by byte or in any
    other chunking gives the same events.
-2. Every wrong header becomes one `Rejected`, and the parser is in sync again: behind the body where
-   the length is valid, at the next line where it is not.
+2. A wrong header becomes one `Rejected`, and the parser is in sync again: behind its body or its line.
 3. A `Rejected` with `fatal` is the last event: the stream can't be followed any further.
 4. Memory is bounded by the header limit plus the body limit, and what was fed and not looked at yet.
 5. A step costs what its line, body or block costs: a caller that bounds steps bounds the time of a call.
