@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentkernel.engine import port
+from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
 from agentkernel.process import State, Wait
 from tests.by_hand import ME, Bench, Gated, Screen, boot, run, settle, words
@@ -275,5 +276,38 @@ def test_draining_an_idle_kernel_takes_no_time(tmp_path: Path) -> None:
         await bench.kernel.drain(60)
         assert bench.kernel.clock() == bench.kernel.started
         await bench.kernel.drain(0)
+
+    run(main())
+
+
+class Refusing(ScriptedEngine):
+    """Refuses further turns, and takes its time over it."""
+
+    gate = asyncio.Event()
+
+    async def open(self, request: port.Open | port.Append) -> list[int]:
+        if isinstance(request, port.Append):
+            await self.gate.wait()
+            raise KernelError("MEMORY_ADMISSION", "it does not fit")
+        return await super().open(request)
+
+
+@pytest.mark.parametrize("signal", ["stop_output", "suspend"])
+def test_input_that_is_refused_leaves_the_process_waiting_for_input_whatever_came_between(
+    tmp_path: Path, signal: str
+) -> None:
+    async def main() -> None:
+        Refusing.gate = asyncio.Event()
+        bench = await boot(tmp_path, make=lambda script: Refusing(script, auto=False))
+        process = await bench.exec(interactive=True, max_tokens=3)
+        bench.finish()
+        asked = asyncio.ensure_future(send(bench, "next"))
+        await settle()
+        getattr(bench.kernel, signal)(ME, 1)
+        Refusing.gate.set()
+        await asyncio.wait([asked])
+        if signal == "suspend":
+            bench.kernel.resume(ME, 1, None)
+        assert (process.state, process.wait) == (State.WAITING, Wait.INPUT)
 
     run(main())
