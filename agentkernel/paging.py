@@ -36,8 +36,6 @@ class Paging:
     def __init__(self, pager: Pager, bytes_per_token: int, running: Callable[[int], bool]) -> None:
         self.pager, self._running = pager, running
         self.counts: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-        self.ms: defaultdict[str, float] = defaultdict(float)
         self._bytes_per_token = bytes_per_token
         self._sharing = pager.budgets[Tier.RAM] > 0  # paging is on
         self._groups: dict[str, PrefixIndex] = defaultdict(PrefixIndex)
@@ -72,9 +70,7 @@ class Paging:
         self._behind.pop(process.pid, None)
         entry = self.pager.entry(process.pid)
         if entry is not None and entry.tier is Tier.SLOT:
-            keep = bool(process.group) and self._leave(process, now, live=False)
-            if not keep:
-                self._forget(process.pid)
+            keep = self._leave(process, now, live=False)
             return [port.Close(process.pid, keep), *self._reclaim()]
         self._forget(process.pid)
         return [port.Close(process.pid), port.Drop(process.pid)]
@@ -111,8 +107,6 @@ class Paging:
     def paged(self, event: port.Paged) -> list[port.Command]:
         """The engine moved an image; what follows from it."""
         self.counts[event.op] += 1
-        self.bytes[event.op] += event.bytes
-        self.ms[event.op] += event.ms
         rates, entry = self.pager.rates, self.pager.entry(event.pid)
         match event.op:
             case "in" | "share":
@@ -128,9 +122,9 @@ class Paging:
         return self._reclaim()
 
     def _leave(self, process: Process, now: float, *, live: bool) -> bool:
+        """The process gives up its slot; whether its context is to be kept, for itself or for others."""
         tokens = self._filled.pop(process.pid, 0)
-        if tokens < SHORTEST_PREFIX and not live:
-            return False
+        of_use = tokens > 0 if live else bool(process.group) and tokens >= SHORTEST_PREFIX
         entry = Entry(
             pid=process.pid,
             tier=Tier.RAM,
@@ -141,7 +135,7 @@ class Paging:
             live=live,
             kind=process.wait.value if process.wait else process.state.value,
         )
-        keep = tokens > 0 and self.pager.leave(entry, now)
+        keep = of_use and self.pager.leave(entry, now)
         if keep:
             self._index(process, process.tokens[:tokens])
         else:
