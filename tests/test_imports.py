@@ -49,6 +49,7 @@ engine.link
 paging
 serving
 models
+lifecycle
 kernel
 report
 dispatch
