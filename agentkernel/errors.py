@@ -58,6 +58,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "ENGINE_FAILED": ErrorSpec(_KERNEL, True, "the model's engine died too often", 69),
     "EXEC_INVALID": ErrorSpec(_CLIENT, False, "EXEC's payload is not a prompt or its JSON object", 65),
     "SPAWN_FAILED": ErrorSpec(_RESOURCE, True, "the process table is full", 75),
+    "BUSY": ErrorSpec(_RESOURCE, True, "the queue for a slot is full", 75),
     "MEMORY_ADMISSION": ErrorSpec(_RESOURCE, False, "it does not fit into memory or context", 69),
     "TOOL_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such tool", 66),
     "MISSING_PID": ErrorSpec(_CLIENT, False, "a PID is needed", 64),
@@ -70,6 +71,15 @@ ERRORS: dict[str, ErrorSpec] = {
     "SET_PRIORITY_INVALID": ErrorSpec(_CLIENT, False, "SET_PRIORITY takes a PID and a priority", 65),
     "GET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "GET_QUOTA takes a PID", 64),
     "SET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "SET_QUOTA takes a PID and limits", 65),
+    "MEMW_INVALID": ErrorSpec(_CLIENT, False, "MEMW takes a PID, an offset perhaps, and bytes", 65),
+    "MEMW_FAILED": ErrorSpec(_RESOURCE, True, "there is no room for so many bytes", 75),
+    "MEMR_INVALID": ErrorSpec(_CLIENT, False, "MEMR takes a PID and a range within its memory", 65),
+    "MEMR_FAILED": ErrorSpec(_KERNEL, False, "memory that had gone to disk did not come back whole", 74),
+    "SNAPSHOT_INVALID": ErrorSpec(_CLIENT, False, "a snapshot's name is 1 to 64 letters, digits, . _ -", 65),
+    "SNAPSHOT_NOT_FOUND": ErrorSpec(_CLIENT, False, "no snapshot of that name", 66),
+    "SNAPSHOT_EXISTS": ErrorSpec(_CLIENT, False, "a snapshot of that name exists; drop it first", 73),
+    "SNAPSHOT_LIMIT": ErrorSpec(_RESOURCE, False, "the owner's snapshots are at their limit", 75),
+    "SNAPSHOT_FAILED": ErrorSpec(_KERNEL, True, "the snapshot could not be written or read", 74),
 }
 
 

@@ -39,19 +39,6 @@ class Kernel(Lifecycle):
             self.models.retire_idle()
         return process
 
-    async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
-        process.sink, process.client = sink, sink.client if sink else 0
-        await served.admit(process)
-        if self.draining:  # it has begun meanwhile
-            served.close(process)
-            raise KernelError("SHUTTING_DOWN")
-        self.table.add(process)
-        self.counters["execs"] += 1
-        self._log_start(process)
-        plan, priority = process.plan, process.priority
-        self.events.emit("session_started", process, workload=plan.workload, priority=priority)
-        asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
-
     async def fork(self, owner: Owner, pid: int, count: int, sink: Sink | None) -> list[Process]:
         """Children with the process's context, turn and settings; each draws from its own seed.
 
@@ -85,9 +72,8 @@ class Kernel(Lifecycle):
         process.sink = process.sink or sink
         before = process.wait
         process.move(Event.WAKE, self.clock())
-        served = self._served(process)
         try:
-            await served.append(process, Message("user", text))
+            await self._append(process, Message("user", text))
         except KernelError:
             process.waiting_before = before
             if process.state in (State.READY, State.WAITING):  # stopped meanwhile, perhaps
@@ -177,7 +163,7 @@ class Kernel(Lifecycle):
         self.counters["signals"] += 1
         process.sink = process.sink or sink
         before = Wait.INPUT if process.turn_over else process.waiting_before
-        if before in (Wait.INPUT, Wait.EVENT):
+        if before not in (None, Wait.OUTPUT):
             process.move(Event.WAIT, self.clock(), before)
         else:
             process.move(Event.RESUME, self.clock())
@@ -222,8 +208,3 @@ class Kernel(Lifecycle):
         if self.draining:
             raise KernelError("SHUTTING_DOWN")
         return self.models.current()
-
-    def _log_start(self, process: Process) -> None:
-        who = {"client": process.client, "pid": process.pid}
-        _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
-        _log.debug("prompt", **who, prompt=process.plan.prompt, messages=process.plan.messages)

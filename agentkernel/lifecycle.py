@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentkernel import log
 from agentkernel.config import Config, Generation
+from agentkernel.context import oldest
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.models import Models
-from agentkernel.process import Event, Owner, Process, ProcessTable, Sink, State, Wait
+from agentkernel.process import Event, Message, Owner, Process, ProcessTable, Sink, State, Wait
+from agentkernel.request import summarizer
 from agentkernel.serving import Served
 
 _log = log.get("kernel")
@@ -47,11 +49,33 @@ class Lifecycle:
         self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
         self.draining = False
         self.events = Events()
+        self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
         self._empty = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} processes={len(self.table)} models={len(self.models.served)}>"
+
+    # Beginnings
+
+    async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
+        process.sink, process.client = sink, sink.client if sink else 0
+        await served.admit(process)
+        if self.draining:  # it has begun meanwhile
+            served.close(process)
+            raise KernelError("SHUTTING_DOWN")
+        self.table.add(process)
+        self.counters["execs"] += 1
+        self._log_start(process)
+        plan, priority = process.plan, process.priority
+        self.events.emit("session_started", process, workload=plan.workload, priority=priority)
+        asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
+
+    def _log_start(self, process: Process) -> None:
+        who = {"client": process.client, "pid": process.pid}
+        _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
+        _log.debug("prompt", **who, prompt=process.plan.prompt, messages=process.plan.messages)
 
     # Sinks
 
@@ -127,7 +151,8 @@ class Lifecycle:
                     await self._empty.wait()
         except TimeoutError:
             for process in self.table:
-                self._end(process, Event.TERMINATE, "shutdown")
+                if not process.state.ended:  # with its parent
+                    self._end(process, Event.TERMINATE, "shutdown")
         await self.models.stop()
 
     def _give_out(self, process: Process, text: bytes) -> bool:
@@ -140,6 +165,8 @@ class Lifecycle:
 
     def _turn_over(self, process: Process, end: str) -> None:
         exhausted = process.generated >= process.quota_tokens
+        if end == "context_full" and not exhausted and self._go_on(process):
+            return
         quota = exhausted and end == "length" and process.turn_tokens < process.turn_limit
         reason = "quota" if quota else end
         if not process.plan.interactive or exhausted or end not in ("stop", "length"):
@@ -157,8 +184,11 @@ class Lifecycle:
     def _end(self, process: Process, event: Event, reason: str) -> None:
         now = self.clock()
         process.move(event, now, reason=reason)
-        served = self._served(process)
-        served.close(process)
+        self._served(process).close(process)
+        if process.on_end is not None:
+            process.on_end(process)
+        if child := self._summaries.get(process.pid):
+            self._end(self.table.live(child), Event.KILL, "killed")
         sink = process.sink
         self.table.retire(process)
         if sink is not None:
@@ -180,6 +210,105 @@ class Lifecycle:
         self.models.retire_idle()
         if not len(self.table):
             self._empty.set()
+
+    # Contexts that are full
+
+    def _oldest(self, process: Process) -> tuple[int, int] | None:
+        """The tokens of the turns that may give way, where the process's strategy lets any."""
+        if process.plan.context_strategy == "stop":
+            return None
+        return oldest(process.turns, len(process.tokens), self._served(process).context // 2)
+
+    def _go_on(self, process: Process) -> bool:
+        """Have a turn that has filled its context go on without the oldest turns; False if it can't."""
+        cut = self._oldest(process)
+        if cut is None:
+            return False
+        process.cut_text()
+        if process.plan.context_strategy == "slide":
+            self._give_way(process, cut, ())
+            self._resume_turn(process)
+            return True
+        if process.state is State.RUNNING:
+            process.move(Event.WAIT, self.clock(), Wait.CHILD)
+            self._served(process).set_runnable(process, runnable=False)
+        task = asyncio.get_running_loop().create_task(self._summarize_and_go_on(process, cut))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _summarize_and_go_on(self, process: Process, cut: tuple[int, int]) -> None:
+        summary = await self._summary(process, cut[1])
+        if process.state.ended:
+            return
+        self._give_way(process, cut, summary)
+        self._resume_turn(process)
+        if process.wait is Wait.CHILD:
+            process.move(Event.WAKE, self.clock())
+            self._wake(process)
+        elif process.waiting_before is Wait.CHILD:
+            process.waiting_before = None
+
+    def _resume_turn(self, process: Process) -> None:
+        limit = process.turn_tokens + process.budget
+        self._served(process).engine.send(port.Resume(process.pid, limit))
+
+    async def _append(self, process: Process, message: Message) -> None:
+        """Begin the next turn, without the oldest ones should the context be too full for it."""
+        summarize = process.plan.context_strategy == "summarize"
+        while True:
+            try:
+                return await self._served(process).append(process, message)
+            except KernelError as error:
+                cut = self._oldest(process) if error.code == "MEMORY_ADMISSION" else None
+                if cut is None:
+                    raise
+            summary = await self._summary(process, cut[1]) if summarize else ()
+            summarize = False  # once; what is too full still loses its turns without
+            if process.state.ended:
+                raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
+            self._give_way(process, cut, summary)
+
+    def _give_way(self, process: Process, cut: tuple[int, int], summary: Sequence[int]) -> None:
+        self._served(process).splice(process, *cut, summary)
+        self.events.emit(
+            "context_summarized" if summary else "context_slid",
+            process,
+            dropped_tokens=cut[1] - cut[0],
+            summary_tokens=len(summary),
+            context_tokens=len(process.tokens),
+        )
+
+    async def _summary(self, parent: Process, end: int) -> list[int]:
+        """A turn that says what the context up to `end` says, written by a child; nothing if that fails."""
+        served = self._served(parent)
+        try:
+            child = summarizer(parent, end, self.table.new_pid(), served.context, self.clock())
+        except KernelError:
+            return []
+        ended: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+
+        def on_end(child: Process) -> None:
+            self._summaries.pop(parent.pid, None)
+            ended.set_result(list(child.tokens))
+
+        child.on_end = on_end
+        try:
+            await self._admit(child, served, None)
+        except KernelError as error:  # it doesn't fit, most likely
+            _log.warning("no summary", pid=parent.pid, error=str(error))
+            return []
+        finally:
+            self.table.abandon(child.pid)
+        if parent.state.ended:
+            self._end(child, Event.KILL, "killed")
+            return []
+        self._summaries[parent.pid] = child.pid
+        asked = len(child.tokens)
+        tokens = await ended
+        if child.state is not State.DONE or len(tokens) == asked:
+            return []
+        return tokens[end + parent.closing :] + tokens[end : end + parent.closing]
 
     def _wake(self, process: Process) -> None:
         if process.state is State.READY:

@@ -129,11 +129,12 @@ class Pager:
             self._waits[before.kind] = 0.7 * known + 0.3 * waited
         return before.tier
 
-    def leave(self, entry: Entry, now: float) -> bool:
-        """The context gives up its slot; whether its image is worth keeping, in RAM to begin with."""
-        entry.tier, entry.since = Tier.RAM, now
+    def leave(self, entry: Entry, now: float, tier: Tier = Tier.RAM) -> bool:
+        """The context is outside a slot from now on; whether its image is worth keeping in that tier."""
+        entry.tier, entry.since = tier, now
         fits = self.budgets[Tier.RAM] and entry.size <= max(self.budgets.values())
-        if not (fits and self._pays(entry, self.rates.load_ram)):
+        load = self.rates.load_disk if tier is Tier.DISK else self.rates.load_ram
+        if not (fits and self._pays(entry, load)):
             self._entries.pop(entry.pid, None)
             return False
         self._entries[entry.pid] = entry

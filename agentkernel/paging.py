@@ -46,26 +46,27 @@ class Paging:
     def grant(self, process: Process, slot: int, now: float) -> port.Grant | None:
         """What to tell the engine of a grant; None while the process waits for its donor."""
         pid = process.pid
-        if (entry := self.pager.entry(pid)) and entry.tier is Tier.SLOT:
+        entry = self.pager.entry(pid)
+        if entry is not None and entry.tier is Tier.SLOT:
             return port.Grant(pid, slot)
-        before = self.pager.enter(pid, PRIORITIES.index(process.priority), now)
-        self._filled[pid] = 0
-        if before is not None:
+        self.pager.enter(pid, PRIORITIES.index(process.priority), now)
+        self._filled[pid] = entry.tokens if entry else 0
+        if entry is not None:
             return port.Grant(pid, slot)
         self._unindex(pid)
         donor, prefix, ready = self._donor(process)
-        self._index(process, process.tokens)
+        self._index(pid, process.group, process.tokens)
         if donor and not ready:
             self._behind[pid] = _Behind(pid, slot, donor, prefix)
             return None
         return port.Grant(pid, slot, donor, prefix)
 
-    def revoke(self, process: Process, now: float) -> list[port.Command]:
+    def revoke(self, process: Process, now: float) -> list[port.Signal]:
         """What to tell the engine when the process loses its slot."""
         keep = self._leave(process, now, live=True)
         return [port.Revoke(process.pid, keep), *self._reclaim()]
 
-    def close(self, process: Process, now: float) -> list[port.Command]:
+    def close(self, process: Process, now: float) -> list[port.Signal]:
         """What to tell the engine when the process has ended; its context may stay for others."""
         self._behind.pop(process.pid, None)
         entry = self.pager.entry(process.pid)
@@ -83,6 +84,38 @@ class Paging:
             if behind.donor == process.pid:
                 self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, have))
         return self.due()
+
+    def splice(self, process: Process, start: int) -> list[port.Signal]:
+        """The process's context is another from a position on."""
+        for behind in list(self._behind.values()):
+            if behind.donor == process.pid:
+                self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, start))
+        entry = self.pager.entry(process.pid)
+        if entry is None or entry.tier is not Tier.SLOT:
+            self._forget(process.pid)
+            return []
+        self._unindex(process.pid)
+        self._filled[process.pid] = min(self._filled.get(process.pid, 0), start)
+        self._index(process.pid, process.group, process.tokens)
+        return [*self.due()]
+
+    def keep(self, process: Process, key: int, group: str, now: float) -> list[port.Signal]:
+        """Keep a copy of the process's context under a key, for others of the group to begin from."""
+        tokens, entry = self._computed(process.pid), self.pager.entry(process.pid)
+        if tokens < SHORTEST_PREFIX or entry is None:
+            return []
+        on_disk = entry.tier is Tier.DISK
+        size = entry.size or tokens * self._bytes_per_token
+        copy = Entry(key, Tier.RAM, tokens, size, now, rank=0, live=False, kind="")
+        if not self.pager.leave(copy, now, Tier.DISK if on_disk else Tier.RAM):
+            return []
+        self._index(key, group, process.tokens[:tokens])
+        return [port.Keep(process.pid, key), *self._reclaim()]
+
+    def drop(self, key: int) -> list[port.Signal]:
+        """Forget a context that was kept."""
+        self._forget(key)
+        return [port.Drop(key)]
 
     def observe(self, step: port.Step) -> list[port.Grant]:
         """Learn from a step; the grants whose donors have now come far enough."""
@@ -104,7 +137,7 @@ class Paging:
                 due.append(port.Grant(behind.pid, behind.slot, behind.donor, behind.prefix))
         return due
 
-    def paged(self, event: port.Paged) -> list[port.Command]:
+    def paged(self, event: port.Paged) -> list[port.Signal]:
         """The engine moved an image; what follows from it."""
         self.counts[event.op] += 1
         rates, entry = self.pager.rates, self.pager.entry(event.pid)
@@ -113,12 +146,12 @@ class Paging:
                 rates.load_ram.observe(event.bytes, event.ms)
             case "disk-in":
                 rates.load_disk.observe(event.bytes, event.ms)
-            case "out" if entry is not None and entry.tier is not Tier.SLOT:
+            case "failed" if entry is not None and entry.tier is Tier.SLOT:
+                self._filled[event.pid] = 0
+            case "out" | "clone" | "disk-out" if event.bytes and entry and entry.tier is not Tier.SLOT:
                 entry.size = event.bytes
-                if not event.bytes:
-                    self._forget(event.pid)
-            case "failed" if entry is not None and entry.tier is not Tier.SLOT:
-                self._forget(event.pid)
+            case "out" | "clone" | "failed" if entry is not None and entry.tier is not Tier.SLOT:
+                return [*self.drop(event.pid), *self._reclaim()]
         return self._reclaim()
 
     def _leave(self, process: Process, now: float, *, live: bool) -> bool:
@@ -137,21 +170,23 @@ class Paging:
         )
         keep = of_use and self.pager.leave(entry, now)
         if keep:
-            self._index(process, process.tokens[:tokens])
+            self._index(process.pid, process.group, process.tokens[:tokens])
         else:
             self._forget(process.pid)
         return keep
 
-    def _index(self, process: Process, tokens: list[int]) -> None:
-        if process.group and self._sharing:
-            self._group_of[process.pid] = process.group
-            self._groups[process.group].add(process.pid, tokens)
+    def _index(self, key: int, group: str, tokens: list[int]) -> None:
+        if group and self._sharing:
+            self._group_of[key] = group
+            self._groups[group].add(key, tokens)
 
     def _donor(self, process: Process) -> tuple[int, int, bool]:
-        """PID and tokens of the best donor, and whether it has computed so many already."""
-        if not (process.group and self._sharing):
+        """PID or key and tokens of the best donor, and whether it has computed so many already."""
+        if not self._sharing:
             return 0, 0, False
-        length, keys = self._groups[process.group].longest(process.tokens[:-1])
+        groups = {process.group, process.base_group} & self._groups.keys()
+        found = [self._groups[group].longest(process.tokens[:-1]) for group in groups]
+        length, keys = max(found, key=lambda match: match[0], default=(0, frozenset[int]()))
         have = {pid: self._computed(pid) for pid in keys}
         if not have:
             return 0, 0, False
@@ -168,8 +203,8 @@ class Paging:
             return 0
         return self._filled.get(pid, 0) if entry.tier is Tier.SLOT else entry.tokens
 
-    def _reclaim(self) -> list[port.Command]:
-        commands: list[port.Command] = []
+    def _reclaim(self) -> list[port.Signal]:
+        commands: list[port.Signal] = []
         for change in self.pager.reclaim():
             if isinstance(change, Store):
                 commands.append(port.Store(change.pid))

@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,8 @@ class Wait(enum.Enum):
     INPUT = "input"  # the next turn
     OUTPUT = "output"  # a reader that has fallen behind
     EVENT = "event"  # CONTINUE_OUTPUT
+    CHILD = "child"  # a child's summary of its conversation
+    MEMORY = "memory"  # room for a write, or the write of its memory prefix
 
 
 class Event(enum.Enum):
@@ -93,6 +95,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 PRIORITIES = ("low", "normal", "high", "critical")
 Priority = Literal["low", "normal", "high", "critical"]
 OnDisconnect = Literal["kill", "detach", "suspend"]
+ContextStrategy = Literal["stop", "slide", "summarize"]
 
 # Default quotas by workload class: generated tokens, syscalls (§5.3).
 WORKLOADS: dict[str, tuple[int, int]] = {
@@ -135,6 +138,9 @@ class Plan(msgspec.Struct, frozen=True):
     workload: str = "general"
     on_disconnect: OnDisconnect = "kill"
     interactive: bool = False
+    context_strategy: ContextStrategy = "stop"
+    memory_prefix: bool = False
+    base: tuple[int, ...] = ()  # tokens of a snapshot, which the prompt follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +192,17 @@ class Process:
     quota_syscalls: int
     created: float
     group: str = ""  # those it shares computed prefixes with; nobody when empty
+    base_group: str = ""  # those whose prefixes it may use besides: its snapshot's
+    parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
 
     state: State = State.READY
     wait: Wait | None = None
     reason: str = ""
     tokens: list[int] = field(default_factory=list)  # the whole context: prompt, answers, inputs
+    turns: list[int] = field(default_factory=list)  # where in it turns begin that could be dropped
+    closing: int = 0  # tokens of a later turn that close the answer before
+    soft: bytes = b""  # embeddings (float32) of its first tokens, each `port.SOFT`
     prompt_tokens: int = 0
     generated: int = 0  # tokens, in all turns
     turn_tokens: int = 0  # tokens, in this turn
@@ -205,6 +216,7 @@ class Process:
     ended: float = 0.0
 
     sink: Sink | None = None
+    on_end: Callable[[Process], None] | None = None  # called before its tokens are forgotten
     finish_by: int = 0  # once told to end: the generated tokens it may have then
     waiting_before: Wait | None = None
     phase: str = "queued"
@@ -233,6 +245,10 @@ class Process:
     def extend_turn(self) -> None:
         """A turn that came to its limit may go on as far again."""
         self.turn_limit, self.turn_over = self.turn_tokens + self.plan.max_tokens, False
+        self.cut_text()
+
+    def cut_text(self) -> None:
+        """A limit has had the turn's text flushed; what follows is counted anew."""
         self.turn_bytes, self.turn_cut = 0, self.turn_tokens
 
     def move(self, event: Event, now: float, wait: Wait | None = None, reason: str = "") -> None:
@@ -327,10 +343,11 @@ class ProcessTable:
         """Move an ended process out of the live ones, forgetting the oldest over the limit."""
         del self._live[process.pid]
         self._ended[process.pid] = process
-        process.sink = None
+        process.sink = process.on_end = None
         process.tokens.clear()
+        process.soft = b""
         process.plan = msgspec.structs.replace(
-            process.plan, messages=(), prompt=None, stop=(), grammar="", json_schema=""
+            process.plan, messages=(), prompt=None, stop=(), grammar="", json_schema="", base=()
         )  # only what STATUS tells is kept
         while len(self._ended) > self._ended_limit:
             del self._ended[next(iter(self._ended))]

@@ -13,12 +13,25 @@ import msgspec
 
 from agentkernel.config import Auto, Count, Generation, Seed, check_seed
 from agentkernel.errors import KernelError
-from agentkernel.process import WORKLOADS, Message, OnDisconnect, Owner, Plan, Priority, Process, Sampling
+from agentkernel.process import (
+    WORKLOADS,
+    ContextStrategy,
+    Message,
+    OnDisconnect,
+    Owner,
+    Plan,
+    Priority,
+    Process,
+    Sampling,
+)
 
 _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
+SnapshotName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
 StopString = Annotated[str, msgspec.Meta(max_length=256)]
 Workload = Literal["fast", "general", "code", "reasoning"]
+_SUMMARIZE = "Summarize our conversation so far in a few sentences."
+_SUMMARY_PART = 8  # of its context a process's summary may take
 _SEED_MIX = 0x9E3779B97F4A7C15  # odd, so that PIDs map to distinct seeds (Knuth's multiplicative hash)
 
 _SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
@@ -55,7 +68,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Priority = "normal"
     on_disconnect: OnDisconnect = "kill"
     interactive: bool = False
-    share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})$")] = "owner"
+    context_strategy: ContextStrategy = "stop"
+    memory_prefix: bool = False
+    from_: SnapshotName | None = msgspec.field(default=None, name="from")
+    share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})\Z")] = "owner"
     tools: tuple[str, ...] = ()
     allowed_tools: tuple[str, ...] = ()
     max_syscalls: Auto | None = None
@@ -72,6 +88,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def group(self, owner: Owner) -> str:
         """The trust group whose computed prefixes the process uses and adds to; empty for none."""
+        if self.memory_prefix:  # its rows are nobody's tokens
+            return ""
         return {"owner": f"owner:{owner.id}", "none": ""}.get(self.share, self.share)
 
     def plan(self, defaults: Generation, base_seed: int, pid: int) -> Plan:
@@ -104,6 +122,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             workload=self.workload,
             on_disconnect=self.on_disconnect,
             interactive=self.interactive,
+            context_strategy=self.context_strategy,
+            memory_prefix=self.memory_prefix,
         )
 
     def quotas(self, plan: Plan) -> tuple[int, int]:
@@ -126,6 +146,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "the prompt is empty")
         if self.messages and self.raw:
             raise KernelError("EXEC_INVALID", "messages can't be raw")
+        if self.from_ is not None and (self.messages or self.memory_prefix):
+            raise KernelError("EXEC_INVALID", "from takes a prompt, and neither messages nor memory_prefix")
         if self.grammar and self.json_schema is not None:
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         if self.grammar and _depth(self.grammar) > _DEEPEST_GRAMMAR:
@@ -148,9 +170,33 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     plan = msgspec.structs.replace(parent.plan, sampling=sampling)
     quotas = parent.quota_tokens, parent.quota_syscalls
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
-    child.tokens, child.reason = list(parent.tokens), parent.reason if parent.turn_over else ""
+    child.parent, child.base_group = parent.pid, parent.base_group
+    child.tokens, child.turns, child.soft = list(parent.tokens), list(parent.turns), parent.soft
+    child.closing = parent.closing
+    child.reason = parent.reason if parent.turn_over else ""
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
+    child.turn_cut = parent.turn_cut
     child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
+    return child
+
+
+def summarizer(parent: Process, end: int, pid: int, context: int, now: float) -> Process:
+    """A child that says in few words what the parent's first `end` tokens say."""
+    plan = msgspec.structs.replace(
+        parent.plan,
+        messages=(),
+        prompt=_SUMMARIZE,
+        base=tuple(parent.tokens[:end]),
+        max_tokens=max(1, context // _SUMMARY_PART),
+        stop=(),
+        grammar="",
+        json_schema="",
+        interactive=False,
+        context_strategy="stop",
+    )
+    limits = plan.max_tokens, 0
+    child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *limits, now, parent.group)
+    child.parent, child.base_group, child.soft = parent.pid, parent.base_group, parent.soft
     return child
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from agentkernel import log
 from agentkernel.catalog import ModelCard
+from agentkernel.context import spliced
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.pages import Pager
@@ -104,9 +105,11 @@ class Served:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
         self._admitting += 1
         try:
-            process.tokens += await self._ask(_open_request(process))
+            opened = await self._ask(_open_request(process))
         finally:
             self._admitting -= 1
+        if opened.tokens:  # it is none that goes on
+            process.tokens, process.turns, process.closing = opened.tokens, opened.turns, opened.closing
         process.prompt_tokens = len(process.tokens)
         self.processes[process.pid] = process
         self.scheduler.add(process.pid, process.priority)
@@ -114,9 +117,31 @@ class Served:
     async def append(self, process: Process, message: Message) -> None:
         """Begin the process's next turn with this message. Raises what `Engine.open` raises."""
         budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
-        tokens = await self._ask(port.Append(process.pid, message, budget))
-        process.tokens += tokens
-        process.prompt_tokens += len(tokens)
+        opened = await self._ask(port.Append(process.pid, message, budget))
+        process.turns += [len(process.tokens) + turn for turn in opened.turns]
+        process.tokens += opened.tokens
+        process.prompt_tokens += len(opened.tokens)
+
+    async def prefix(self, process: Process, rows: bytes) -> None:
+        """Put soft-prompt rows before everything the process has. Raises what `Engine.open` raises."""
+        opened = await self._ask(port.Prefix(process.pid, rows))
+        process.turns = [turn + len(opened.tokens) for turn in process.turns]
+        process.tokens[:0], process.soft = opened.tokens, rows
+        process.prompt_tokens += len(opened.tokens)
+
+    def splice(self, process: Process, start: int, end: int, tokens: Sequence[int] = ()) -> None:
+        """Put other tokens in place of some of the process's context, as a turn of their own."""
+        process.turns = spliced(process.turns, start, end, len(tokens))
+        process.tokens[start:end] = tokens
+        self._send(port.Splice(process.pid, start, end, list(tokens)), *self.paging.splice(process, start))
+
+    def keep(self, process: Process, key: int, group: str) -> None:
+        """Keep a copy of the process's context, as far as it is computed, for the group."""
+        self._send(*self.paging.keep(process, key, group, self._clock()))
+
+    def drop(self, key: int) -> None:
+        """Forget a context that was kept."""
+        self._send(*self.paging.drop(key))
 
     def set_runnable(self, process: Process, *, runnable: bool) -> None:
         """Let the process run when its time comes, or hold it at the next step's edge."""
@@ -151,7 +176,7 @@ class Served:
                 self.evictions += 1
                 self._send(*self.paging.revoke(process, now), *self.paging.due())
 
-    def _send(self, *commands: port.Command) -> None:
+    def _send(self, *commands: port.Signal) -> None:
         for command in commands:
             self.engine.send(command)
 
@@ -163,13 +188,13 @@ class Served:
         process = self.processes.get(pid)
         return process is not None and process.state is State.RUNNING
 
-    async def _ask(self, request: port.Open | port.Append) -> list[int]:
+    async def _ask(self, request: port.Request) -> port.Opened:
         """Ask the engine; should it die meanwhile, once more and then no more: the request may kill it."""
         for last in (False, True):
             await self._up.wait()
             if self._stopped:
                 raise KernelError("SHUTTING_DOWN")
-            if isinstance(request, port.Append) and request.pid not in self.processes:
+            if not isinstance(request, port.Open) and request.pid not in self.processes:
                 raise KernelError("PID_NOT_FOUND", f"PID {request.pid} has ended")
             if self.broken:
                 break
@@ -257,7 +282,10 @@ def _open_request(process: Process) -> port.Open:
         stop=plan.stop,
         grammar=plan.grammar,
         json_schema=plan.json_schema,
+        conversation=plan.context_strategy != "stop",
+        base=list(plan.base),
         tokens=list(process.tokens) or None,
+        soft=process.soft,
         turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
         turn_over=process.turn_over,
     )

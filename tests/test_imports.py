@@ -30,6 +30,10 @@ process
 scheduler
 prefixes
 pages
+context
+snapshots
+spill
+memory
 events
 gguf
 catalog
@@ -42,6 +46,7 @@ engine.worker.pacing
 engine.worker.images
 engine.worker.batcher
 engine.worker.llama
+engine.worker.sampler
 engine.worker.prompt
 engine.worker.__main__
 engine.scripted
@@ -67,6 +72,7 @@ LAYERS = _ORDER.split()
 CONFINED = {
     "llama_cpp": "engine.worker.",
     "numpy": "engine.worker.",
+    "zstandard": "engine.worker.",
     "psutil": "models",
     "huggingface_hub": "hub",
     "click": "cli",

@@ -39,7 +39,7 @@ class EngineProcess(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._waiting: dict[int, deque[asyncio.Future[list[int]]]] = {}
+        self._waiting: dict[int, deque[asyncio.Future[port.Opened]]] = {}
         self._ready: asyncio.Future[port.Ready] | None = None
         self._on_progress: Callable[[float], None] = lambda _fraction: None
         self._last_words: deque[str] = deque(maxlen=5)
@@ -86,14 +86,14 @@ class EngineProcess(asyncio.Protocol):
             await self.stop()
             raise
 
-    async def open(self, request: port.Open | port.Append) -> list[int]:
+    async def open(self, request: port.Request) -> port.Opened:
         """Ask for tokens; see `port.Engine`."""
         if self._transport is None:
             if self._watch is not None:
                 await asyncio.wait([self._watch])  # its death is told before this fails
             raise KernelError("ENGINE_FAILED", "the engine is down")
         data = encode(request)
-        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[port.Opened] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(request.pid, deque()).append(future)
         self._transport.write(data)
         return await future
@@ -132,8 +132,8 @@ class EngineProcess(asyncio.Protocol):
                 self.on_step(event)
             case port.Paged():
                 self.on_paged(event)
-            case port.Opened(pid=pid, tokens=tokens):
-                self._answer(pid).set_result(tokens)
+            case port.Opened(pid=pid):
+                self._answer(pid).set_result(event)
             case port.Refused(pid=0):
                 self._fail_load(KernelError(event.code, event.message))
             case port.Refused(pid=pid):
@@ -143,7 +143,7 @@ class EngineProcess(asyncio.Protocol):
             case port.Ready() if self._ready is not None and not self._ready.done():
                 self._ready.set_result(event)
 
-    def _answer(self, pid: int) -> asyncio.Future[list[int]]:
+    def _answer(self, pid: int) -> asyncio.Future[port.Opened]:
         """The oldest request of the PID that waits; a stand-in when its asker has gone away."""
         queue = self._waiting[pid]
         future = queue.popleft()

@@ -1,7 +1,7 @@
 """What kernel and engine say to each other, and the engine's interface.
 
 Rules
-1. `Open` and `Append` are answered at once, out of step: they only make text into tokens.
+1. A `Request` is answered: it makes what a client sent into tokens.
 2. Everything else takes effect at the next step's edge, in the order it was sent.
 3. The engine runs granted processes by itself and reports each step in one `Step`.
 4. Tokens are the truth: a process reopened with its tokens, counters and draws goes on as it would have.
@@ -16,6 +16,8 @@ import msgspec
 
 from agentkernel.process import Message, Sampling
 
+SOFT = -1  # in a context, the token of a position that an embedding of the client's fills
+
 
 class Load(msgspec.Struct, tag=True):
     """Load a model file. Sizes: tokens a slot, tokens a batch; `threads` is the most to use."""
@@ -28,6 +30,7 @@ class Load(msgspec.Struct, tag=True):
     gpu_layers: int
     max_step_ms: int
     images: str = ""  # directory of KV images on disk; none without it
+    compress: bool = False  # images on disk, by Zstandard
 
 
 class Turn(msgspec.Struct):
@@ -43,7 +46,11 @@ class Turn(msgspec.Struct):
 
 
 class Open(msgspec.Struct, tag=True):
-    """A new process, or (with `tokens`) one that goes on. `budget` is tokens left in the turn."""
+    """A new process, or (with `tokens`) one that goes on. `budget` is tokens left in the turn.
+
+    `conversation` asks for the turns of its messages. A prompt with a `base` follows these tokens as the next
+    turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for.
+    """
 
     pid: int
     sampling: Sampling
@@ -54,7 +61,10 @@ class Open(msgspec.Struct, tag=True):
     stop: tuple[str, ...] = ()
     grammar: str = ""
     json_schema: str = ""
+    conversation: bool = False
+    base: list[int] = []
     tokens: list[int] | None = None
+    soft: bytes = b""
     turn: Turn = msgspec.field(default_factory=Turn)
     turn_over: bool = False
 
@@ -65,6 +75,13 @@ class Append(msgspec.Struct, tag=True):
     pid: int
     message: Message
     budget: int
+
+
+class Prefix(msgspec.Struct, tag=True):
+    """Put soft-prompt rows (float32, the model's embedding width) before everything a process has."""
+
+    pid: int
+    rows: bytes
 
 
 class Grant(msgspec.Struct, tag=True):
@@ -89,6 +106,22 @@ class Revoke(msgspec.Struct, tag=True):
 
     pid: int
     keep: bool = False
+
+
+class Splice(msgspec.Struct, tag=True):
+    """Put other tokens in place of some of the context; what follows them is computed again."""
+
+    pid: int
+    start: int
+    end: int
+    tokens: list[int] = []
+
+
+class Keep(msgspec.Struct, tag=True):
+    """Keep a copy of the process's context as an image under a key that is no PID."""
+
+    pid: int
+    key: int
 
 
 class Finish(msgspec.Struct, tag=True):
@@ -131,7 +164,9 @@ class Drop(msgspec.Struct, tag=True):
     pid: int
 
 
-Command = Load | Open | Append | Grant | Hold | Revoke | Finish | Limit | Resume | Close | Store | Drop
+Request = Open | Append | Prefix
+Signal = Grant | Hold | Revoke | Splice | Keep | Finish | Limit | Resume | Close | Store | Drop
+Command = Load | Request | Signal
 
 
 class Progress(msgspec.Struct, tag=True):
@@ -148,7 +183,7 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Refused(msgspec.Struct, tag=True):
-    """A Load, Open or Append that can't be done; `pid` is 0 for Load."""
+    """A Load or Request that can't be done; `pid` is 0 for Load."""
 
     pid: int
     code: str
@@ -156,10 +191,17 @@ class Refused(msgspec.Struct, tag=True):
 
 
 class Opened(msgspec.Struct, tag=True):
-    """The tokens that an Open or Append added to the context."""
+    """The tokens that a Request added to the context.
+
+    `turns` are where among them turns begin that could be dropped from a conversation; before the first
+    comes what every answer needs (a system prompt), or what closes the answer before: of a later turn the
+    first `closing` tokens.
+    """
 
     pid: int
     tokens: list[int]
+    turns: list[int] = []
+    closing: int = 0
 
 
 class Output(msgspec.Struct, array_like=True):
@@ -211,10 +253,10 @@ class Engine(Protocol):
     async def start(self, load: Load, on_progress: Callable[[float], None]) -> Ready:
         """Load the model. Raises KernelError LOAD_FAILED or MEMORY_ADMISSION."""
 
-    async def open(self, request: Open | Append) -> list[int]:
-        """The tokens it adds. Raises KernelError EXEC_INVALID, MEMORY_ADMISSION or ENGINE_FAILED."""
+    async def open(self, request: Request) -> Opened:
+        """What it adds. Raises KernelError EXEC_INVALID, MEMW_INVALID, MEMORY_ADMISSION or ENGINE_FAILED."""
 
-    def send(self, command: Command) -> None:
+    def send(self, command: Signal) -> None:
         """Tell the engine something that has no answer; nothing happens when it is dead."""
 
     async def stop(self) -> None:

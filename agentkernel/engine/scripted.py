@@ -16,6 +16,7 @@ from agentkernel.engine.worker.images import Images
 from agentkernel.errors import KernelError
 
 Script = Callable[[str], str]
+_ROW = 4  # bytes of a soft-prompt row: an embedding of one number
 _END = 256  # the token that ends an answer; bytes come before it, words after
 
 
@@ -116,14 +117,19 @@ class ScriptedEngine:
         self._batcher = Batcher(self._words, self._slots, images, load)
         return port.Ready(load.context, [])
 
-    async def open(self, request: port.Open | port.Append) -> list[int]:
+    async def open(self, request: port.Request) -> port.Opened:
         """The bytes of the prompt; see `port.Engine`."""
         if self._batcher is None:
             raise KernelError("ENGINE_FAILED", "the engine is down")
         if isinstance(request, port.Append):
             return self._append(self._batcher, request)
+        if isinstance(request, port.Prefix):
+            rows = len(request.rows) // _ROW
+            if not self._batcher.prefix(request.pid, [b""] * rows):
+                raise KernelError("MEMORY_ADMISSION", f"{rows} rows do not fit")
+            return port.Opened(request.pid, [port.SOFT] * rows)
         text = request.messages[-1].content if request.messages else request.prompt or ""
-        tokens = request.tokens or list(text.encode())
+        tokens = request.tokens or [*request.base, *([_END] if request.base else []), *text.encode()]
         if len(tokens) >= self._slots.context and not request.turn_over:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
             raise KernelError("MEMORY_ADMISSION", message)
@@ -132,9 +138,9 @@ class ScriptedEngine:
         said = self._script(_last_input(tokens, request.turn.tokens))
         reply = self._replies[request.pid] = _Reply(self._words.tokens(said))
         self._batcher.add(reopen(self._words, request, list(tokens), reply))
-        return [] if request.tokens else tokens
+        return port.Opened(request.pid, [] if request.tokens else tokens, [len(request.base)])
 
-    def send(self, command: port.Command) -> None:
+    def send(self, command: port.Signal) -> None:
         """Takes effect at once; see `port.Engine`."""
         self.sent.append(command)
         if self._batcher is not None:
@@ -160,13 +166,13 @@ class ScriptedEngine:
     def _report(self, event: port.Paged) -> None:
         self.on_paged(event)
 
-    def _append(self, batcher: Batcher, request: port.Append) -> list[int]:
+    def _append(self, batcher: Batcher, request: port.Append) -> port.Opened:
         tokens = [_END, *request.message.content.encode()]
         self._replies[request.pid].lines = self._words.tokens(self._script(request.message.content))
         if not batcher.append(request.pid, tokens, request.budget):
             message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"
             raise KernelError("MEMORY_ADMISSION", message)
-        return tokens
+        return port.Opened(request.pid, tokens, [0])
 
     def _go_on(self) -> None:
         if self._auto and not self._scheduled and self._batcher is not None and self._batcher.busy:
@@ -182,6 +188,6 @@ class ScriptedEngine:
 def _last_input(tokens: Sequence[int], answered: int) -> str:
     """What the turn answers, of which so many tokens are there: the bytes behind the last answer."""
     end = start = len(tokens) - answered
-    while start and tokens[start - 1] < _END:
+    while start and 0 <= tokens[start - 1] < _END:
         start -= 1
     return bytes(tokens[start:end]).decode()

@@ -291,16 +291,7 @@ def test_whether_a_process_goes_without_a_template_is_remembered() -> None:
     bench = Bench()
     bench.open(1, [0], raw=True)
     bench.open(2, [0])
-    assert [bench.batcher.raw(pid) for pid in (1, 2)] == [True, False]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [port.Load("x", 1, 1, 1, 1, 0, 1), port.Open(1, None, 1), port.Append(1, None, 1)],
-)
-def test_what_is_not_a_command_to_the_batch_is_a_mistake_of_the_program(command: port.Command) -> None:
-    with pytest.raises(TypeError, match="not for the batch"):
-        Bench().apply(command)
+    assert [bench.batcher.sequence(pid).raw for pid in (1, 2)] == [True, False]
 
 
 def test_the_pieces_cover_what_text_can_be_made_of() -> None:

@@ -49,7 +49,7 @@ async def code(awaitable) -> str:
 def test_a_prompts_tokens_are_its_bytes_and_the_answer_comes_a_word_a_step() -> None:
     async def main() -> None:
         engine, heard = await started()
-        assert await engine.open(opening(prompt="hü")) == list("hü".encode())
+        assert (await engine.open(opening(prompt="hü"))).tokens == list("hü".encode())
         assert not engine.step()
         engine.send(port.Grant(1, 0))
         words = []
@@ -77,11 +77,11 @@ def test_by_itself_it_runs_what_is_granted() -> None:
 def test_the_next_turn_answers_the_next_message() -> None:
     async def main() -> None:
         engine, heard = await started(lambda text: f"<{text}>")
-        tokens = await engine.open(opening())
+        tokens = (await engine.open(opening())).tokens
         engine.send(port.Grant(1, 0))
         while engine.step():
             pass
-        tokens += await engine.open(port.Append(1, Message("user", "you"), 9))
+        tokens += (await engine.open(port.Append(1, Message("user", "you"), 9))).tokens
         while engine.step():
             pass
         assert heard.text(1) == "<hi><you>"
@@ -92,18 +92,18 @@ def test_the_next_turn_answers_the_next_message() -> None:
 def test_another_engine_goes_on_from_the_tokens_of_any_turn() -> None:
     async def main() -> None:
         first, heard = await started(lambda text: f"to {text} I say no")
-        tokens = await first.open(opening())
+        tokens = (await first.open(opening())).tokens
         first.send(port.Grant(1, 0))
         first.step()
         first.step()
-        tokens += await first.open(port.Append(1, Message("user", "you"), 9))
+        tokens += (await first.open(port.Append(1, Message("user", "you"), 9))).tokens
         first.step()
         first.step()
         said = [token for step in heard.steps for output in step.outputs for token in output.tokens]
         tokens = tokens[:2] + said[:2] + tokens[2:] + said[2:]
         second, heard = await started(lambda text: f"to {text} I say no")
         turn = port.Turn(tokens=2, emitted=len("to you"), draws=2)
-        assert await second.open(opening(tokens=tokens, turn=turn)) == []
+        assert (await second.open(opening(tokens=tokens, turn=turn))).tokens == []
         second.send(port.Grant(1, 1))
         while second.step():
             pass

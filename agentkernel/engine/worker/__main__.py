@@ -13,16 +13,21 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from agentkernel.cpu import LONG_SLICE, SHORT_SLICE, set_slice
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
-from agentkernel.engine.worker import batcher, images, jail, llama, prompt
+from agentkernel.engine.worker import batcher, images, jail, llama, prompt, sampler
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
+_Item = port.Command | batcher.Sequence | int  # an int is the PID of an image that was fetched
+_Asked = TypeVar("_Asked", port.Open, port.Append, port.Prefix)
+_Answer = TypeVar("_Answer")
 
 
 class Worker:
@@ -32,7 +37,7 @@ class Worker:
         self._socket = connection
         self._sending = threading.Lock()
         self._wake = threading.Condition()
-        self._queue: deque[port.Command | batcher.Sequence] = deque()
+        self._queue: deque[_Item] = deque()
 
     def run(self) -> None:
         """Serve until the kernel is gone."""
@@ -65,8 +70,8 @@ class Worker:
             self._send(port.Refused(0, "LOAD_FAILED", str(error)))
             return False
         folder = Path(load.images) if load.images else None
-        kept = images.Images(self._context, folder, self._send)
-        self._batcher = batcher.Batcher(self._model, self._context, kept, load)
+        kept = images.Images(self._context, folder, self._send, compress=load.compress)
+        self._batcher = batcher.Batcher(self._model, self._context, kept, load, self._put)
         self._send(port.Ready(self._context.context, layers))
         return True
 
@@ -80,27 +85,44 @@ class Worker:
 
     def _take(self, command: port.Command) -> None:
         """On the reading thread: make text into tokens here, leave the rest to the next edge."""
-        item: port.Command | batcher.Sequence = command
+        item: _Item = command
         if isinstance(command, port.Open):
-            try:
-                item = self._open(command)
-            except llama.LlamaError as error:
-                self._send(port.Refused(command.pid, "EXEC_INVALID", str(error)))
+            opened = self._answer(command, self._open)
+            if opened is None:
                 return
-            except MemoryError as error:
-                self._send(port.Refused(command.pid, "MEMORY_ADMISSION", str(error)))
-                return
-            self._send(port.Opened(command.pid, [] if command.tokens else item.tokens))
+            item = opened
+        self._put(item)
+
+    def _put(self, item: _Item) -> None:
         with self._wake:
             self._queue.append(item)
             self._wake.notify()
 
+    def _answer(self, request: _Asked, take: Callable[[_Asked], _Answer]) -> _Answer | None:
+        """What became of a request, or None when its kernel was told why it can't be."""
+        try:
+            return take(request)
+        except llama.LlamaError as error:
+            code = "MEMW_INVALID" if isinstance(request, port.Prefix) else "EXEC_INVALID"
+            self._send(port.Refused(request.pid, code, str(error)))
+        except MemoryError as error:
+            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error)))
+        return None
+
     def _open(self, request: port.Open) -> batcher.Sequence:
-        tokens = request.tokens or prompt.first_turn(self._model, request, self._context.context)
-        if not tokens:
+        limit = self._context.context
+        if request.tokens:
+            made = prompt.Prompt(request.tokens, [], prompt.closing(self._model, request))
+        else:
+            made = prompt.first_turn(self._model, request, limit)
+        if not made.tokens:
             raise llama.LlamaError("the prompt has no tokens")
-        sampler = llama.Sampler(self._model, request.sampling, prompt.grammar_text(request))
-        return batcher.reopen(self._model, request, tokens, sampler)
+        chain = sampler.Sampler(self._model, request.sampling, prompt.grammar_text(request))
+        sequence = batcher.reopen(self._model, request, made.tokens, chain, made.closing)
+        sequence.soft = llama.rows(request.soft, self._model.width) if request.soft else None
+        tokens = [] if request.tokens else made.tokens
+        self._send(port.Opened(request.pid, tokens, made.turns, made.closing))
+        return sequence
 
     def _decode_forever(self) -> None:
         set_slice(LONG_SLICE)
@@ -123,30 +145,37 @@ class Worker:
                 items = list(self._queue)
                 self._queue.clear()
             for item in items:
-                if isinstance(item, batcher.Sequence):
-                    self._batcher.add(item)
-                elif isinstance(item, port.Append):
-                    self._append(item)
-                else:
-                    self._batcher.apply(item)
+                self._apply_one(item)
             if self._batcher.busy:
                 return
 
+    def _apply_one(self, item: _Item) -> None:
+        match item:
+            case batcher.Sequence():
+                self._batcher.add(item)
+            case int():
+                self._batcher.arrived(item)
+            case port.Append():
+                self._answer(item, self._append)
+            case port.Prefix():
+                self._answer(item, self._prefix)
+            case port.Load() | port.Open():
+                raise TypeError(f"not for this thread: {item!r}")
+            case _:
+                self._batcher.apply(item)
+
     def _append(self, request: port.Append) -> None:
-        raw, limit = self._batcher.raw(request.pid), self._context.context
-        try:
-            tokens = prompt.next_turn(self._model, request.message, limit, raw=raw)
-        except llama.LlamaError as error:
-            self._send(port.Refused(request.pid, "EXEC_INVALID", str(error)))
-            return
-        except MemoryError as error:
-            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error)))
-            return
-        if self._batcher.append(request.pid, tokens, request.budget):
-            self._send(port.Opened(request.pid, tokens))
-        else:
-            message = f"{len(tokens)} more tokens do not fit into a context of {self._context.context}"
-            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", message))
+        sequence, limit = self._batcher.sequence(request.pid), self._context.context
+        tokens = prompt.next_turn(self._model, request.message, limit, raw=sequence.raw)
+        if not self._batcher.append(request.pid, tokens, request.budget):
+            raise MemoryError(f"{len(tokens)} more tokens do not fit into a context of {limit}")
+        self._send(port.Opened(request.pid, tokens, [sequence.closing]))
+
+    def _prefix(self, request: port.Prefix) -> None:
+        rows = llama.rows(request.rows, self._model.width)
+        if not self._batcher.prefix(request.pid, rows):
+            raise MemoryError(f"{len(rows)} rows do not fit into a context of {self._context.context}")
+        self._send(port.Opened(request.pid, [port.SOFT] * len(rows)))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 Rules
 1. Tokens are the truth: `filled` counts how many of them the slot's KV holds, the rest is pending.
 2. One sequence's failure ends that sequence alone; only a fatal code of llama_decode ends the engine.
-3. Commands are applied between steps, in order.
+3. Commands are applied between steps, in order; only a sequence whose image is being fetched waits for it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.images import Images
@@ -31,6 +32,7 @@ class Row:
     tokens: Tokens[int]
     start: int
     sample: bool
+    soft: Any = None  # embeddings in place of the tokens, a row each
     index: int = -1  # of the row's last token in the batch, set by decode
 
 
@@ -91,42 +93,55 @@ class Sequence:
     stop: tuple[str, ...]
     raw: bool
     budget: int  # tokens left in this turn
+    closing: int = 0  # tokens of a next turn that close the answer before
+    soft: Any = None  # embeddings of the first tokens, a row each
     said: int = 0  # tokens of this turn
     filled: int = 0
     slot: int | None = None
     held: bool = True
     over: bool = False
     grace: int | None = None
+    arriving: port.Grant | None = None  # until its image is fetched
 
     @property
     def runnable(self) -> bool:
         """Whether the next step should serve it."""
-        return not (self.held or self.over) and self.slot is not None
+        return not (self.held or self.over or self.arriving) and self.slot is not None
 
 
 class Batcher:
     """The sequences of one context, advanced together."""
 
-    def __init__(self, model: Model, context: Context, images: Images, load: port.Load) -> None:
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        images: Images,
+        load: port.Load,
+        on_fetched: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
+        """`on_fetched` is called on another thread, and has `arrived` called between steps."""
         self._model, self._context, self._images, self._batch = model, context, images, load.batch
+        self._on_fetched = on_fetched
         self._pacer = Pacer(load.max_step_ms, load.batch)
         self._cores = load.threads
         self._tuners: dict[int, Tuner[Way]] = {}  # by the binary magnitude of the batch
         self._sequences: dict[int, Sequence] = {}
+        self._runnable: dict[int, Sequence] = {}
         self._turn = 0
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return any(sequence.runnable for sequence in self._sequences.values())
+        return bool(self._runnable)
 
     def add(self, sequence: Sequence) -> None:
         """Take on a sequence; it runs once granted."""
         self._sequences[sequence.pid] = sequence
 
-    def raw(self, pid: int) -> bool:
-        """Whether the process's turns go without a template."""
-        return self._sequences[pid].raw
+    def sequence(self, pid: int) -> Sequence:
+        """The process's sequence. Raises KeyError."""
+        return self._sequences[pid]
 
     def append(self, pid: int, tokens: list[int], budget: int) -> bool:
         """Begin a turn with these tokens; False when they don't fit into the context."""
@@ -138,12 +153,28 @@ class Batcher:
         sequence.sampler.begin_turn()
         sequence.text = TextStream(sequence.stop)
         sequence.budget, sequence.said, sequence.over, sequence.grace = budget, 0, False, None
+        self._settle(sequence)
         return True
 
-    def apply(self, command: port.Command) -> None:
-        """A command that changes who runs."""
-        if isinstance(command, port.Load | port.Open | port.Append):
-            raise TypeError(f"not for the batch: {command!r}")
+    def prefix(self, pid: int, rows: Any) -> bool:
+        """Put embeddings before everything; False when they don't fit into the context."""
+        sequence = self._sequences[pid]
+        if len(sequence.tokens) + len(rows) >= self._context.context:
+            return False
+        sequence.soft = rows
+        self._splice(sequence, port.Splice(pid, 0, 0, [port.SOFT] * len(rows)))
+        return True
+
+    def arrived(self, pid: int) -> None:
+        """The image that a grant of the process waits for was fetched."""
+        sequence = self._sequences.get(pid)
+        if sequence is not None and sequence.arriving is not None:
+            grant, sequence.arriving = sequence.arriving, None
+            self._fill(sequence, grant)
+            self._settle(sequence)
+
+    def apply(self, command: port.Signal) -> None:
+        """A command that changes who runs, and on what."""
         match command:
             case port.Store(pid=pid):
                 self._images.store(pid)
@@ -151,8 +182,16 @@ class Batcher:
                 self._images.drop(pid)
             case _ if sequence := self._sequences.get(command.pid):
                 self._apply_to(sequence, command)
+                self._settle(sequence)
 
-    def _apply_to(self, sequence: Sequence, command: port.Command) -> None:
+    def _settle(self, sequence: Sequence) -> None:
+        """Know whether the next step serves it."""
+        if sequence.runnable:
+            self._runnable[sequence.pid] = sequence
+        else:
+            self._runnable.pop(sequence.pid, None)
+
+    def _apply_to(self, sequence: Sequence, command: port.Signal) -> None:
         match command:
             case port.Grant():
                 self._grant(sequence, command)
@@ -160,12 +199,18 @@ class Batcher:
                 sequence.held = True
             case port.Revoke(keep=keep):
                 self._vacate(sequence, keep=keep)
+            case port.Splice():
+                self._splice(sequence, command)
+            case port.Keep(pid=pid, key=key):
+                if sequence.slot is not None and sequence.filled:
+                    self._images.save(key, sequence.slot, sequence.filled)
+                else:
+                    self._images.clone(pid, key)
             case port.Finish(grace=grace):
                 sequence.grace = grace
-            case port.Limit(tokens=tokens):
+            case port.Limit(tokens=tokens) | port.Resume(tokens=tokens):
                 sequence.budget = tokens - sequence.said
-            case port.Resume(tokens=tokens):
-                sequence.budget, sequence.over = tokens - sequence.said, False
+                sequence.over = sequence.over and not isinstance(command, port.Resume)
             case port.Close(keep=keep):
                 self._vacate(sequence, keep=keep)
                 sequence.sampler.close()
@@ -173,7 +218,7 @@ class Batcher:
 
     def step(self) -> port.Step:
         """One decode; raises FatalDecode."""
-        served = [s for s in self._sequences.values() if s.runnable]
+        served = list(self._runnable.values())
         pending = [len(s.tokens) - s.filled for s in served]
         decoding = pending.count(1)
         chunk = self._pacer.chunk(decoding)
@@ -209,6 +254,9 @@ class Batcher:
     def _row(self, sequence: Sequence, n: int) -> Row:
         start, end = sequence.filled, sequence.filled + n
         slot = -1 if sequence.slot is None else sequence.slot
+        soft = None if sequence.soft is None else sequence.soft[start:end]
+        if soft is not None and len(soft):
+            return Row(slot, sequence.tokens[start : start + len(soft)], start, sample=False, soft=soft)
         return Row(slot, sequence.tokens[start:end], start, sample=end == len(sequence.tokens))
 
     def _one_by_one(self, rows: list[tuple[Sequence, Row]], code: int) -> list[port.Output]:
@@ -221,6 +269,7 @@ class Batcher:
                 outputs.append(self._advance(sequence, row))
             else:
                 sequence.over = True
+                self._settle(sequence)
                 end = "context_full" if code == 1 else "failed"
                 outputs.append(port.Output(sequence.pid, [], b"", sequence.sampler.draws, end))
         return outputs
@@ -237,7 +286,9 @@ class Batcher:
             sequence.tokens.append(token)
             new = [token]
             text, end = self._follow(sequence, token)
-        sequence.over = bool(end)
+        if end:
+            sequence.over = True
+            self._settle(sequence)
         draws, filled = sequence.sampler.draws, sequence.filled
         return port.Output(sequence.pid, new, text.encode(), draws, end, filled)
 
@@ -267,6 +318,15 @@ class Batcher:
             return
         self._context.drop(grant.slot)
         sequence.slot = grant.slot
+        for source in (sequence.pid, grant.donor):
+            if self._images.away(source):
+                sequence.arriving = grant
+                self._images.fetch(source, lambda: self._on_fetched(sequence.pid))
+                return
+        self._fill(sequence, grant)
+
+    def _fill(self, sequence: Sequence, grant: port.Grant) -> None:
+        """Fill the sequence's slot from its image or its donor, as far as that goes."""
         limit = len(sequence.tokens) - 1  # the last token's logits have to be computed in any case
         sequence.filled = self._images.load(sequence.pid, grant.slot, limit)
         prefix = min(grant.prefix, limit)
@@ -282,11 +342,25 @@ class Batcher:
         if sequence.slot is not None:
             if keep and sequence.filled:
                 self._images.save(sequence.pid, sequence.slot, sequence.filled)
+            elif not keep:
+                self._images.drop(sequence.pid)  # one that has not arrived
             self._context.drop(sequence.slot)
-        sequence.slot, sequence.filled, sequence.held = None, 0, True
+        sequence.slot, sequence.filled, sequence.held, sequence.arriving = None, 0, True, None
+
+    def _splice(self, sequence: Sequence, splice: port.Splice) -> None:
+        sequence.tokens[splice.start : splice.end] = splice.tokens
+        self._images.drop(sequence.pid)
+        if sequence.slot is not None and sequence.filled > splice.start:
+            cut = self._context.drop(sequence.slot, splice.start)
+            sequence.filled = splice.start if cut else 0
+            if not cut:
+                self._context.drop(sequence.slot)
+        self._settle(sequence)
 
 
-def reopen(model: Model, request: port.Open, tokens: list[int], sampler: Sampler) -> Sequence:
+def reopen(
+    model: Model, request: port.Open, tokens: list[int], sampler: Sampler, closing: int = 0
+) -> Sequence:
     """A sequence from its request; one that goes on stands exactly where its turn stood."""
     text = TextStream(request.stop)
     sampler.see(tokens)
@@ -303,6 +377,7 @@ def reopen(model: Model, request: port.Open, tokens: list[int], sampler: Sampler
         stop=request.stop,
         raw=request.raw,
         budget=request.budget,
+        closing=closing,
         said=request.turn.tokens,
         over=request.turn_over,
     )

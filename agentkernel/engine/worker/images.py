@@ -2,8 +2,9 @@
 
 Rules
 1. An image is a cache of the first `tokens` tokens of its process; a wrong one is worse than none. A file
-   is loaded only when its size and keyed hash are right; the key lives and dies with the engine.
-2. Files are written beside their names and renamed, on a thread of their own; decoding never waits for one.
+   is loaded only when its size and hash are the ones that this engine remembers: no other's is ever read.
+2. Files are written beside their names and renamed, and read, on a thread of their own: decoding waits for
+   none that was fetched before it is loaded.
 3. Any failure leaves TOKENS: the caller prefills again.
 """
 
@@ -11,17 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import zstandard
+
 from agentkernel.engine import port
 
-_DIGEST = 32  # bytes of BLAKE2b
+_LEVEL = 1  # of Zstandard, its fastest ordinary one
 
 
 class Slots(Protocol):
@@ -39,24 +41,36 @@ class Slots(Protocol):
 
 @dataclass(slots=True)
 class Image:
-    """One process's context: `data` while it is in memory, `written` once it is on its way to a file."""
+    """One process's context: `data` while it is in memory, `written` once it is on its way to a file.
+
+    `stored` and `digest` are its file's size and hash; `read_seconds` is what fetching it took.
+    """
 
     tokens: int
     size: int
     data: Any = None
     written: Future[bool] | None = None
+    stored: int = 0
+    digest: bytes = b""
+    read_seconds: float = 0.0
 
 
 class Images:
     """The images of one engine."""
 
-    def __init__(self, slots: Slots, folder: Path | None, report: Callable[[port.Paged], None]) -> None:
-        self._slots, self._folder, self._report = slots, folder, report
+    def __init__(
+        self,
+        slots: Slots,
+        folder: Path | None,
+        report: Callable[[port.Paged], None],
+        *,
+        compress: bool = False,
+    ) -> None:
+        self._slots, self._folder, self._report, self._compress = slots, folder, report, compress
         self._images: dict[int, Image] = {}
-        self._key = secrets.token_bytes(32)
-        self._writer = ThreadPoolExecutor(1, "images")
+        self._files = ThreadPoolExecutor(1, "images")
         if folder is not None:
-            for left in folder.glob("*.kv*"):  # of an engine that is gone, and its key with it
+            for left in folder.glob("*.kv*"):  # of an engine that is gone
                 left.unlink()
 
     def save(self, pid: int, slot: int, tokens: int) -> bool:
@@ -77,32 +91,60 @@ class Images:
         is used up by this.
         """
         began = time.perf_counter()
-        image = self._images.get(source or pid)
+        key = source or pid
+        image = self._images.get(key)
         if image is None:
             return 0
-        op = "share" if source else "disk-in" if image.data is None else "in"
-        data = self._read(source or pid, image) if image.data is None else image.data
-        held = 0
-        if data is not None and self._slots.restore(slot, data):
-            held = min(image.tokens, limit)
-            if held < image.tokens and not self._slots.drop(slot, held):
-                self._slots.drop(slot)
-                held = 0
+        on_disk = image.written is not None
+        if image.data is None:
+            self._read(key, image)
+        else:
+            began -= image.read_seconds
+        if image.data is None:  # lost for everybody
+            self.drop(key)
+            self._tell(key, "failed", 0, image.size, began)
+            return 0
+        held = self._put(slot, image.data, image.tokens, limit)
+        op = "share" if source else "disk-in" if on_disk else "in"
+        self._tell(pid, op if held else "failed", held, image.size, began)
         if not source:
             self.drop(pid)
-        self._tell(pid, op if held else "failed", held, image.size, began)
+        elif on_disk:
+            image.data = None
         return held
+
+    def away(self, pid: int) -> bool:
+        """Whether loading the PID's image would wait for a file."""
+        image = self._images.get(pid)
+        return image is not None and image.data is None
+
+    def fetch(self, pid: int, done: Callable[[], None]) -> None:
+        """Read an image's file on the other thread, which then calls `done`."""
+        image = self._images[pid]
+
+        def work() -> None:
+            self._read(pid, image)
+            done()
+
+        self._files.submit(work)
+
+    def clone(self, pid: int, key: int) -> None:
+        """A copy of the PID's image under another key; nothing when it has none."""
+        began = time.perf_counter()
+        image = self._images.get(pid)
+        if image is not None:
+            self.drop(key)
+            copy = self._images[key] = replace(image, written=None)
+            if image.written is not None:
+                copy.data, copy.written = None, self._files.submit(self._link, pid, key, image, copy)
+        tokens, size = (image.tokens, image.size) if image else (0, 0)
+        self._tell(key, "clone", tokens, size, began)
 
     def copy(self, pid: int, slot: int, limit: int, source: int) -> int:
         """Fill an empty slot with the first `limit` tokens of another slot's context."""
         began = time.perf_counter()
         data = self._slots.state(source)
-        held = 0
-        if len(data) and self._slots.restore(slot, data):
-            held = limit
-            if not self._slots.drop(slot, limit):
-                self._slots.drop(slot)
-                held = 0
+        held = self._put(slot, data, limit + 1, limit) if len(data) else 0
         self._tell(pid, "share" if held else "failed", held, len(data), began)
         return held
 
@@ -112,13 +154,23 @@ class Images:
         if image is None or image.data is None or self._folder is None:
             return
         data, image.data = image.data, None
-        image.written = self._writer.submit(self._write, pid, image, data)
+        if image.written is None:
+            image.written = self._files.submit(self._write, pid, image, data)
 
     def drop(self, pid: int) -> None:
         """Forget an image, and its file."""
         image = self._images.pop(pid, None)
         if image is not None and image.written is not None:
-            self._writer.submit(self._unlink, pid)
+            self._files.submit(self._unlink, pid)
+
+    def _put(self, slot: int, data: Any, tokens: int, limit: int) -> int:
+        """Fill an empty slot with a context of so many tokens, cut to the limit; the tokens it then holds."""
+        if not self._slots.restore(slot, data):
+            return 0
+        if tokens <= limit or self._slots.drop(slot, limit):
+            return min(tokens, limit)
+        self._slots.drop(slot)
+        return 0
 
     def _path(self, pid: int) -> Path:
         if self._folder is None:
@@ -129,32 +181,42 @@ class Images:
         path = self._path(pid)
         unfinished = path.with_suffix(".kv-part")
         began = time.perf_counter()
+        packed = zstandard.ZstdCompressor(_LEVEL).compress(data) if self._compress else data
+        image.stored, image.digest = len(packed), hashlib.blake2b(packed).digest()
         try:
             with unfinished.open("wb") as file:
-                file.write(self._digest(data))
-                file.write(data)
+                file.write(packed)
             unfinished.rename(path)
         except OSError:  # a full disk, most likely
             with contextlib.suppress(OSError):
                 unfinished.unlink()
             self._tell(pid, "failed", 0, image.size, began)
             return False
-        self._tell(pid, "disk-out", image.tokens, image.size, began)
+        self._tell(pid, "disk-out", image.tokens, image.stored, began)
         return True
 
-    def _read(self, pid: int, image: Image) -> bytes | None:
+    def _link(self, pid: int, key: int, image: Image, copy: Image) -> bool:
         if image.written is None or not image.written.result():
-            return None
+            return False
+        copy.stored, copy.digest = image.stored, image.digest
         try:
-            content = self._path(pid).read_bytes()
+            self._path(key).hardlink_to(self._path(pid))
         except OSError:
-            return None
-        data = memoryview(content)[_DIGEST:]
-        right = len(data) == image.size and self._digest(data) == content[:_DIGEST]
-        return bytes(data) if right else None
+            return False
+        return True
 
-    def _digest(self, data: Any) -> bytes:
-        return hashlib.blake2b(data, digest_size=_DIGEST, key=self._key).digest()
+    def _read(self, pid: int, image: Image) -> None:
+        """The image's data from its file, where that is whole and right."""
+        began = time.perf_counter()
+        if image.data is not None or image.written is None or not image.written.result():
+            return
+        try:
+            packed = self._path(pid).read_bytes()
+        except OSError:
+            return
+        if len(packed) == image.stored and hashlib.blake2b(packed).digest() == image.digest:
+            image.data = zstandard.ZstdDecompressor().decompress(packed) if self._compress else packed
+            image.read_seconds = time.perf_counter() - began
 
     def _unlink(self, pid: int) -> None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""llama.cpp by its C interface: a model, a context of slots, a sampler.
+"""llama.cpp by its C interface: a model, and a context of slots.
 
 Rules
 1. Nothing here outlives its close(); callbacks are kept referenced as long as the library may call them.
@@ -18,11 +18,8 @@ import numpy as np
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from agentkernel.engine.worker.batcher import Row
-from agentkernel.process import Sampling
 
 _PART, _SEAM = 8192, 16  # characters of a long text tokenised at once; tokens that a seam may add
-PENALTY_WINDOW = 64  # tokens; llama.cpp's own default
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 class LlamaError(Exception):
@@ -81,6 +78,7 @@ class Model:
             raise LlamaError("not a text generation model")
         self.vocab = lib.llama_model_get_vocab(self.pointer)
         self.n_vocab = lib.llama_vocab_n_tokens(self.vocab)
+        self.width = lib.llama_model_n_embd(self.pointer)
         self.n_ctx_train = lib.llama_model_n_ctx_train(self.pointer)
         self._pieces: dict[int, bytes] = {}
         self.bos_text = self._special(lib.llama_vocab_bos(self.vocab))
@@ -200,10 +198,17 @@ class Context:
 
     def decode(self, rows: Sequence[Row]) -> int:
         """Run the rows; sets their index. Returns llama_decode's code: 0 ok, 1 no room, < 0 failed."""
+        soft = [row for row in rows if row.soft is not None]
+        for done, row in enumerate(soft):
+            if code := self._decode_soft(row):
+                return self._undo(soft[:done], code)
+        hard = [row for row in rows if row.soft is None] if soft else rows
+        if not hard:
+            return 0
         batch, seq_ids = self._batch, self._seq_ids
         tokens, positions, logits = batch.token, batch.pos, batch.logits
         n = 0
-        for row in rows:
+        for row in hard:
             position = row.start
             for token in row.tokens:
                 tokens[n], positions[n], logits[n] = token, position, 0
@@ -214,7 +219,28 @@ class Context:
                 logits[n - 1] = 1
             row.index = n - 1
         batch.n_tokens = n
-        return int(lib.llama_decode(self.pointer, batch))
+        code = int(lib.llama_decode(self.pointer, batch))
+        return self._undo(soft, code) if code else 0
+
+    def _decode_soft(self, row: Row) -> int:
+        """Embeddings are a batch of their own; none of its logits are wanted."""
+        count = len(row.soft)
+        batch = lib.llama_batch_init(count, self.model.width, 1)
+        try:
+            ctypes.memmove(batch.embd, row.soft.ctypes.data, row.soft.nbytes)
+            for i in range(count):
+                batch.pos[i], batch.logits[i] = row.start + i, 0
+                batch.n_seq_id[i], batch.seq_id[i][0] = 1, row.slot
+            batch.n_tokens = count
+            return int(lib.llama_decode(self.pointer, batch))
+        finally:
+            lib.llama_batch_free(batch)
+
+    def _undo(self, rows: Sequence[Row], code: int) -> int:
+        """Forget what was decoded of a step that failed as a whole."""
+        for row in rows:
+            self.drop(row.slot, row.start)
+        return code
 
     def drop(self, slot: int, start: int = 0) -> bool:
         """Forget the slot's context from a position on; False where the model can't drop a part."""
@@ -254,110 +280,11 @@ class Context:
         lib.llama_free(self.pointer)
 
 
-def _seed32(seed: int) -> int:
-    """A 64-bit seed as one of the library's, whose all-ones (LLAMA_DEFAULT_SEED) would mean a random one."""
-    folded = (seed ^ seed >> 32) & 0xFFFFFFFF
-    return folded if folded != 0xFFFFFFFF else 0x7FFFFFFF
-
-
-class Sampler:
-    """Draws one process's tokens; `draws` random numbers were used so far."""
-
-    def __init__(self, model: Model, sampling: Sampling, grammar: str) -> None:
-        self._model, self._grammar_text = model, grammar
-        self._grammar: Any = None
-        self._random = sampling.temperature > 0
-        self.draws = 0
-        chain = self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        stages = []
-        if sampling.repeat_penalty != 1.0:
-            stages.append(
-                lib.llama_sampler_init_penalties(
-                    model.n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0
-                )
-            )
-        if self._random:
-            if sampling.top_k:
-                stages.append(lib.llama_sampler_init_top_k(sampling.top_k))
-            stages.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-            stages.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-            stages.append(lib.llama_sampler_init_temp(sampling.temperature))
-            self._dist = lib.llama_sampler_init_dist(_seed32(sampling.seed))
-            stages.append(self._dist)
-        else:
-            stages.append(lib.llama_sampler_init_greedy())
-        for stage in stages:
-            lib.llama_sampler_chain_add(chain, stage)
-        self.begin_turn()
-
-    def begin_turn(self) -> None:
-        """A grammar holds for one turn; raises LlamaError when it doesn't parse."""
-        if not self._grammar_text:
-            return
-        if self._grammar:
-            lib.llama_sampler_free(self._grammar)
-        text = self._grammar_text.encode()
-        self._grammar = lib.llama_sampler_init_grammar(self._model.vocab, text, b"root")
-        if not self._grammar:
-            raise LlamaError(last_words() or "the grammar does not parse")
-
-    def see(self, tokens: Sequence[int]) -> None:
-        """Count tokens that were not drawn here (a prompt) towards the repetition penalty."""
-        for token in tokens[-PENALTY_WINDOW:]:
-            lib.llama_sampler_accept(self._chain, token)
-
-    def restore(self, turn: Sequence[int], draws: int) -> None:
-        """Bring grammar and random numbers to where they stood after these tokens of the turn."""
-        if self._grammar:
-            for token in turn:
-                lib.llama_sampler_accept(self._grammar, token)
-        one = np.zeros(1, _CANDIDATE)
-        for _ in range(draws if self._random else 0):
-            self._apply(self._dist, one)
-        self.draws = draws
-
-    def draw(self, context: Any, index: int) -> int:
-        """The next token after a row's logits."""
-        if not self._grammar:
-            self.draws += self._random
-            return int(lib.llama_sampler_sample(self._chain, context.pointer, index))
-        candidates = self._candidates(context, index)
-        token = self._select(candidates)
-        if not self._allowed(token):
-            candidates = self._candidates(context, index)
-            self._apply(self._grammar, candidates)
-            token = self._select(candidates)
-        lib.llama_sampler_accept(self._grammar, token)
-        lib.llama_sampler_accept(self._chain, token)
-        return token
-
-    def close(self) -> None:
-        """Free it."""
-        lib.llama_sampler_free(self._chain)
-        if self._grammar:
-            lib.llama_sampler_free(self._grammar)
-
-    def _candidates(self, context: Context, index: int) -> Any:
-        candidates = np.zeros(self._model.n_vocab, _CANDIDATE)
-        candidates["id"] = np.arange(self._model.n_vocab)
-        candidates["logit"] = context.logits(index)
-        return candidates
-
-    def _select(self, candidates: Any) -> int:
-        self.draws += self._random
-        selected = self._apply(self._chain, candidates)
-        return int(candidates["id"][selected])
-
-    def _allowed(self, token: int) -> bool:
-        """Whether the grammar admits the token: it marks refused candidates with minus infinity."""
-        one = np.zeros(1, _CANDIDATE)
-        one["id"] = token
-        self._apply(self._grammar, one)
-        return bool(np.isfinite(one["logit"][0]))
-
-    @staticmethod
-    def _apply(sampler: Any, candidates: Any) -> int:
-        data = candidates.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
-        array = lib.llama_token_data_array(data, len(candidates), -1, 0)
-        lib.llama_sampler_apply(sampler, ctypes.byref(array))
-        return int(array.selected)
+def rows(data: bytes, width: int) -> Any:
+    """Embeddings of so many float32 each. Raises LlamaError when the data are none."""
+    if not data or len(data) % (4 * width):
+        raise LlamaError(f"{len(data)} bytes are no rows of {width} float32")
+    out = np.frombuffer(data, "<f4").reshape(-1, width)
+    if not np.isfinite(out).all():
+        raise LlamaError("a row holds what is no finite number")
+    return out

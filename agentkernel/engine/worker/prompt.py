@@ -1,11 +1,15 @@
-"""From a request's prompt or messages to tokens.
+"""From a request's prompt or messages to tokens, and to the seams at which a conversation can be cut.
 
 Rules
 1. A prompt is one user turn in the model's own template, unless it is raw or carries control tokens.
 2. A later turn is what the template puts behind an answer: found by rendering it around a placeholder.
+3. A conversation without its oldest turns has the very tokens it would have had, had they never been said.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
 
 from llama_cpp import llama_grammar
 
@@ -14,38 +18,112 @@ from agentkernel.engine.worker.llama import LlamaError, Model
 from agentkernel.process import Message
 
 _ANSWER = "\u2402answer\u2403"  # stands for the model's answer while a template is rendered
+_INPUT = "\u2402input\u2403"  # and this for what the user says
 
 
-def first_turn(model: Model, request: port.Open, limit: int) -> list[int]:
-    """The tokens of a new process's prompt. Raises LlamaError, or MemoryError when they reach the limit."""
-    if request.messages:
-        turns = [{"role": m.role, "content": m.content} for m in request.messages]
-        text = model.render(turns)
-        if text is None:
-            text = "\n".join(m.content for m in request.messages)
-        return model.tokenize_within(text, limit, bos=not _has_bos(model, text))
-    prompt = request.prompt or ""
-    if not request.raw and not model.carries_specials(prompt):
-        text = model.render([{"role": "user", "content": prompt}])
-        if text is not None:
-            return model.tokenize_within(text, limit, bos=not _has_bos(model, text))
-    return model.tokenize_within(prompt, limit, bos=not _has_bos(model, prompt))
+class Prompt(NamedTuple):
+    """A context's first tokens.
+
+    `turns` are where droppable turns begin; of each later turn, the first `closing` tokens close the answer
+    before and are no part of the turn that could be dropped.
+    """
+
+    tokens: list[int]
+    turns: list[int]
+    closing: int = 0
+
+
+class _Seam(NamedTuple):
+    """Tokens before the first turn, of a later turn up to its opening, and of that opening."""
+
+    head: int
+    closing: int
+    opening: int
+
+
+def first_turn(model: Model, request: port.Open, limit: int) -> Prompt:
+    """The context of a new process. Raises LlamaError, or MemoryError when it reaches the limit."""
+    base, prompt = request.base, request.prompt or ""
+    if base:
+        new = next_turn(model, Message("user", prompt), limit - len(base), raw=request.raw)
+        return Prompt(base + new, [len(base)])
+    messages = request.messages
+    if not messages and not request.raw and not model.carries_specials(prompt):
+        messages = (Message("user", prompt),)
+    text = _render(model, messages) if messages else None
+    plain = "\n".join(m.content for m in messages) if messages else prompt
+    shown = plain if text is None else text
+    tokens = model.tokenize_within(shown, limit, bos=not _has_bos(model, shown))
+    seam = None if text is None else _seam(model, _system(messages))
+    if seam is None:
+        return Prompt(tokens, [len(model.tokenize("", bos=True))])
+    later = _later_turns(model, messages, seam) if request.conversation else []
+    return Prompt(tokens, [seam.head, *later], seam.closing)
 
 
 def next_turn(model: Model, message: Message, limit: int, *, raw: bool) -> list[int]:
     """The tokens that follow an answer when this message comes next; raises as `first_turn`."""
-    text = None
-    if not raw:
-        text = model.render(
-            [
-                {"role": "user", "content": "?"},
-                {"role": "assistant", "content": _ANSWER},
-                {"role": message.role, "content": message.content},
-            ]
-        )
-    if text is None or _ANSWER not in text:
-        return model.tokenize_within(message.content, limit, bos=False)
-    return model.tokenize_within(text.partition(_ANSWER)[2], limit, bos=False)
+    text = None if raw else _after_answer(model, message)
+    shown = message.content if text is None else text
+    return model.tokenize_within(shown, limit, bos=False)
+
+
+def _after_answer(model: Model, message: Message) -> str | None:
+    turns = (Message("user", "?"), Message("assistant", _ANSWER), message)
+    text = _render(model, turns)
+    return None if text is None or _ANSWER not in text else text.partition(_ANSWER)[2]
+
+
+def _render(model: Model, messages: tuple[Message, ...]) -> str | None:
+    return model.render([{"role": m.role, "content": m.content} for m in messages])
+
+
+def _system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages before the first turn."""
+    first = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
+    return messages[:first]
+
+
+@lru_cache(maxsize=64)
+def _seam(model: Model, system: tuple[Message, ...]) -> _Seam | None:
+    """Where turns open behind this system prompt; None where the template shows no seam."""
+    asked = Message("user", _INPUT)
+    later = _after_answer(model, asked)
+    before = _before_input(model, (*system, asked))
+    if later is None or before is None or _INPUT not in later:
+        return None
+    follow = model.tokenize(later.partition(_INPUT)[0], bos=False)
+    opening = 0
+    while opening < min(len(before), len(follow)) and before[-1 - opening] == follow[-1 - opening]:
+        opening += 1
+    return _Seam(len(before) - opening, len(follow) - opening, opening)
+
+
+def _later_turns(model: Model, messages: tuple[Message, ...], seam: _Seam) -> list[int]:
+    """Where the turns behind the first begin."""
+    first = len(_system(messages))
+    turns = []
+    for i, message in enumerate(messages[first + 1 :], first + 1):
+        if message.role == "user":
+            before = _before_input(model, (*messages[:i], Message("user", _INPUT)))
+            turns.append(len(before or ()) - seam.opening)
+    return turns
+
+
+def _before_input(model: Model, messages: tuple[Message, ...]) -> list[int] | None:
+    """The tokens before the last message's own."""
+    text = _render(model, messages)
+    if text is None or _INPUT not in text:
+        return None
+    return model.tokenize(text.rpartition(_INPUT)[0], bos=not _has_bos(model, text))
+
+
+def closing(model: Model, request: port.Open) -> int:
+    """What `first_turn` finds, for a process that goes on."""
+    if request.base or request.raw or model.carries_specials(request.prompt or ""):
+        return 0
+    seam = _seam(model, _system(request.messages))
+    return 0 if seam is None else seam.closing
 
 
 def grammar_text(request: port.Open) -> str:
