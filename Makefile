@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LLAMA := $(shell sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' requirements.lock)
+PEERS := benchmarks/build/llama.cpp-$(LLAMA)
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,8 +37,25 @@ test: $(STAMP)  ## set up, then lint, check types and run every test
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(STAMP)  ## measure (only=NAME for one); reports go to reports/
+bench: $(STAMP) bench-peers  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
+
+bench-peers: $(PEERS)/bin/llama-server  ## compile what it is measured against: llama-server of the same llama.cpp
+
+# the library's archive holds llama.cpp's whole source; build settings are those that the library got
+$(PEERS)/bin/llama-server: | $(STAMP)
+	@echo "Compiling llama-server (once: some minutes)"
+	mkdir -p $(PEERS)
+	$(BIN)/python -m pip install --quiet cmake ninja
+	sed -n '/^llama-cpp-python==/,/[^\]$$/p' requirements.lock > $(PEERS)/pinned.txt
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python --require-hashes \
+		--requirement $(PEERS)/pinned.txt --dest $(PEERS)
+	tar -xzf $(PEERS)/llama_cpp_python-$(LLAMA).tar.gz -C $(PEERS) --strip-components=1
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S $(PEERS)/vendor/llama.cpp -B $(PEERS) -G Ninja --log-level=ERROR \
+		-DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w \
+		-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \
+		-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(PEERS) --target llama-server llama-batched-bench -- --quiet
 
 model: $(VENV)/.model-installed  ## train the built-in models from nothing (an hour; resumes)
 	$(BIN)/python -m models.training make
@@ -56,4 +75,4 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 clean:  ## remove what set-up and tests made
 	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help check run test bench model model-eval lock clean
+.PHONY: help check run test bench bench-peers model model-eval lock clean

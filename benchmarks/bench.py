@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from benchmarks import shapes
 from benchmarks.machine import ROOT
 
 _T = TypeVar("_T")
-_START_SECONDS, _STOP_SECONDS = 120, 30
+START_SECONDS, _STOP_SECONDS = 120, 30
 
 
 class BenchError(Exception):
@@ -63,8 +65,11 @@ class Bench:
         return shapes.cached(self.pick(name, smallest), folder=self.models)
 
     @contextmanager
-    def kernel(self, model: Path, slots: int, context: int) -> Iterator[Kernel]:
-        """Serve the model with so many slots of so many tokens; ends with the block."""
+    def kernel(self, model: Path, slots: int, context: int, **settings: object) -> Iterator[Kernel]:
+        """Serve the model with so many slots of so many tokens; ends with the block.
+
+        Further settings are named by their dotted keys, a dot being two underscores.
+        """
         arguments = ["--port", "0", "--models", str(self.models), "--model", model.stem]
         for folder in ("state", "workspace"):
             arguments += [f"--{folder}", str(self.scratch / folder)]
@@ -76,32 +81,37 @@ class Bench:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.scratch,
-                env=self._environment(slots, context),
+                env=self._environment({"engine__slots": slots, "engine__context": context} | settings),
             ) as process,
         ):
             try:
                 host, port = _ready(process, log)
                 yield Kernel(host, port, psutil.Process(process.pid))
             finally:
-                _stop(process)
+                stop(process)
 
-    def _environment(self, slots: int, context: int) -> dict[str, str]:
+    def _environment(self, settings: dict[str, object]) -> dict[str, str]:
         """The user's environment without settings; those of the run take their place."""
+        settings = {"engine__threads": self.threads} | settings
         foreign = ("AGENTKERNEL_", "AGENTIC_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return kept | {
             "PYTHONPATH": str(ROOT),
             "XDG_CONFIG_HOME": str(self.scratch),
-            "AGENTKERNEL_ENGINE__THREADS": str(self.threads),
-            "AGENTKERNEL_ENGINE__SLOTS": str(slots),
-            "AGENTKERNEL_ENGINE__CONTEXT": str(context),
+            **{f"AGENTKERNEL_{key.upper()}": str(value) for key, value in settings.items()},
         }
+
+
+def apart(function: Callable[..., _T], *arguments: object) -> _T:
+    """What the function returns, run in a process of its own, which leaves nothing behind in this one."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
     """The address in the line that says so. Raises BenchError."""
     line = b""
-    if process.stdout is not None and select.select([process.stdout], [], [], _START_SECONDS)[0]:
+    if process.stdout is not None and select.select([process.stdout], [], [], START_SECONDS)[0]:
         line = process.stdout.readline()
     if not line.startswith(b"ready "):
         last = log.read_text(errors="replace").strip().rpartition("\n")[2]
@@ -110,7 +120,8 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
     return host, int(port)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it, kindly at first."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -90,29 +90,23 @@ class Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def clients(kernel: Kernel, count: int = 1) -> AsyncIterator[list[Connection]]:
-    """So many connections, ready for v1 commands; closed with the block, and what they run killed."""
+async def clients(kernel: Kernel, count: int = 1, *wants: str) -> AsyncIterator[list[Connection]]:
+    """So many connections with these capabilities; closed with the block, and what they run killed."""
     found: list[Connection] = []
     try:
         while len(found) < count:
             some = min(_AT_ONCE, count - len(found))
-            found += await asyncio.gather(*(_connect(kernel) for _ in range(some)))
+            found += await asyncio.gather(*(_connect(kernel, wants) for _ in range(some)))
         yield found
     finally:
         await asyncio.gather(*(client.close() for client in found))
 
 
-async def _connect(kernel: Kernel) -> Connection:
+async def _connect(kernel: Kernel, wants: Sequence[str]) -> Connection:
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(Connection, kernel.host, kernel.port)
-    await connection.ask("HELLO", b"{}")
+    await connection.ask("HELLO", msgspec.json.encode({"required_capabilities": wants}))
     return connection
-
-
-def prompt(tokens: int, limit: int, seed: int = 1) -> bytes:
-    """EXEC's payload for a prompt of exactly so many tokens (one of them BOS) in a random-weight model."""
-    text = "x" * (tokens - 1)  # its vocabulary has no letters: a byte is a token
-    return msgspec.json.encode({"prompt": text, "raw": True, "max_tokens": limit, "seed": seed})
 
 
 @dataclass(slots=True)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import uvloop
 
 from benchmarks.bench import Bench, BenchError, Kernel
-from benchmarks.client import Stream, clients, prompt, start
+from benchmarks.client import Stream, clients, start
 from benchmarks.figures import Figure
+from benchmarks.pairs import alternate
+from benchmarks.prompts import letters, request
 from benchmarks.raw import RawLoop, raw_loop
 
 SLOTS, CONTEXT, PROMPT = 16, 512, 32
@@ -42,32 +44,20 @@ def run(bench: Bench) -> list[Figure]:
         raw_loop(bench, model, SLOTS, CONTEXT) as raw,
     ):
         for processes, target in ((SLOTS, 0.95), (1, 0.93)):
-            tokens = bench.pick(256, 200)
-            served, bare = _pairs(kernel, raw, processes, tokens, bench.pick(7, 1))
-            settings = {
-                "model": model.stem,
-                "processes": processes,
-                "threads": bench.threads,
-                "prompt": PROMPT,
-                "tokens": tokens,
-            }
-            figures += _figures(served, bare, target, settings)
+            figures += _compare(bench, kernel, raw, processes, target)
     return figures
 
 
-def _pairs(
-    kernel: Kernel, raw: RawLoop, processes: int, tokens: int, pairs: int
-) -> tuple[list[Speed], list[float]]:
-    """Both speeds, pair by pair, after one run of each to warm up."""
-    served: list[Speed] = []
-    bare: list[float] = []
-    for i in range(pairs + 1):
-        for which in (0, 1) if i % 2 else (1, 0):
-            if which:
-                served.append(streamed(kernel, processes, tokens))
-            else:
-                bare.append(raw.tokens_per_second(processes, PROMPT, tokens))
-    return served[1:], bare[1:]
+def _compare(bench: Bench, kernel: Kernel, raw: RawLoop, processes: int, target: float) -> list[Figure]:
+    tokens = bench.pick(256, 200)
+    served, bare = alternate(
+        bench.pick(7, 1),
+        lambda _pair: streamed(kernel, processes, tokens),
+        lambda _pair: raw.tokens_per_second(processes, PROMPT, tokens),
+    )
+    settings: dict[str, object] = {"model": bench.model(_MODEL).stem, "threads": bench.threads}
+    settings |= {"processes": processes, "prompt": PROMPT, "tokens": tokens}
+    return _figures(served, bare, target, settings)
 
 
 def _figures(
@@ -89,7 +79,7 @@ def streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
 
 
 async def _streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
-    payloads = [prompt(PROMPT, tokens, seed) for seed in range(processes)]
+    payloads = [request(letters(PROMPT - 1, seed), tokens, seed) for seed in range(processes)]
     async with clients(kernel, processes) as connections:
         began = time.monotonic()
         streams = await asyncio.gather(*map(start, connections, payloads))

@@ -19,8 +19,24 @@ _SEED = 1  # the same samples give the same interval
 _LEVEL = 95  # per cent
 
 
+class Side(msgspec.Struct, frozen=True):
+    """What was measured of one of two that a figure compares."""
+
+    who: str
+    unit: str
+    samples: list[float]
+
+    @property
+    def value(self) -> float:
+        """Their median."""
+        return float(np.median(self.samples))
+
+
 class Figure(msgspec.Struct, frozen=True):
-    """One measure. At most one of `at_least` and `at_most` is set; without, it is only shown."""
+    """One measure. At most one of `at_least` and `at_most` is set; without, it is only shown.
+
+    `sides` are those it compares, if any.
+    """
 
     name: str
     unit: str
@@ -29,6 +45,7 @@ class Figure(msgspec.Struct, frozen=True):
     at_least: float | None = None
     at_most: float | None = None
     settings: dict[str, Any] = {}
+    sides: list[Side] = []
 
     @property
     def value(self) -> float:
@@ -83,3 +100,9 @@ class Figure(msgspec.Struct, frozen=True):
         if self.statistic == "median":
             return np.median(rows, axis=1)
         return np.percentile(rows, 99, axis=1, method="higher")
+
+
+def ratio(name: str, dividend: Side, divisor: Side, **claim: Any) -> Figure:
+    """One side over the other, pair by pair; `claim` are further fields of the figure."""
+    samples = [x / y for x, y in zip(dividend.samples, divisor.samples, strict=True)]
+    return Figure(name, "", samples, sides=[dividend, divisor], **claim)

@@ -20,12 +20,14 @@ _HEAD = """# Benchmarks
 Made by `python -m benchmarks` from the reports in this folder; each has its raw samples, machine, versions
 and command. Models are random weights in real shapes: speed doesn't depend on what weights mean. *Measured*
 is the median of the samples or, for latencies, their 99th percentile; the interval is its 95 % bootstrap.
+*Side by side* are the medians of what a ratio compares, taken in turns in one run.
 *met, close* and *missed, close*: the interval holds the target. Marks: *loaded*, others used the cores
 meanwhile; *dirty*, the tree had uncommitted changes; *smoke*, too few samples on too small a model.
 """
 _TABLE = re.compile(r"(<!-- table measured -->\n).*?(<!-- end -->)", re.DOTALL)
 _CLAIMS = (
-    "| claim | measured | 95 % interval | target | verdict | samples | run |\n|---|---|---|---|---|---|---|"
+    "| claim | measured | 95 % interval | side by side | target | verdict | samples | run |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 _OTHERS = "| figure | measured | 95 % interval | samples | run |\n|---|---|---|---|---|"
 
@@ -50,14 +52,15 @@ def renew(folder: Path) -> None:
 
 def summary(reports: list[Report]) -> str:
     """Every claim in a line: what was measured, and what was aimed at."""
-    lines = ["| | measured | target | |", "|---|---|---|---|"]
+    lines = ["| | measured | side by side | target | |", "|---|---|---|---|---|"]
     for row in _newest(reports):
         figure = row.figure
         if figure.target:
             verdict = "met" if figure.met else f"missed by {figure.miss:.0%}"
             marks = row.report.marks(row.section)
             target = f"{figure.target} {figure.unit}".rstrip()
-            lines.append(_line(figure.name, _measured(figure)[0], target, f"{verdict} {marks}".rstrip()))
+            cells = _measured(figure)[0], _sides(figure), target, f"{verdict} {marks}".rstrip()
+            lines.append(_line(figure.name, *cells))
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +103,7 @@ def _claim(row: Row) -> str:
     verdict = "met" if figure.met else f"missed by {figure.miss:.0%}"
     verdict += ", close" if figure.close else ""
     target = f"{figure.target} {figure.unit}".rstrip()
-    return _line(figure.name, *_measured(figure), target, verdict, *_source(row))
+    return _line(figure.name, *_measured(figure), _sides(figure), target, verdict, *_source(row))
 
 
 def _other(row: Row) -> str:
@@ -110,6 +113,11 @@ def _other(row: Row) -> str:
 def _measured(figure: Figure) -> tuple[str, str]:
     low, high = figure.interval
     return f"{_number(figure.value)} {figure.unit}".rstrip(), f"{_number(low)} to {_number(high)}"
+
+
+def _sides(figure: Figure) -> str:
+    """Those that the figure compares, each with its median."""
+    return ", ".join(f"{side.who} {_number(side.value)} {side.unit}".rstrip() for side in figure.sides)
 
 
 def _source(row: Row) -> tuple[str, str]:

@@ -9,9 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from itertools import count
 
 from benchmarks.bench import Bench, Kernel
-from benchmarks.client import Connection, clients, prompt, start
+from benchmarks.client import Connection, clients, start
+from benchmarks.prompts import letters, request
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ async def _decode(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
 
     async def keep_on(connection: Connection, seed: int) -> None:
         while True:
-            stream = await start(connection, prompt(32, _CONTEXT - 32, seed))
+            stream = await start(connection, request(letters(31, seed), _CONTEXT - 32, seed))
             await stream.first.wait()
             started.add(seed)
             if len(started) == _SLOTS and not spans.begun.is_set():
@@ -67,10 +69,10 @@ async def _decode(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
 
 
 async def _prefill(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
-    """A prompt of 4,000 tokens after the other; on from +OK to the first token."""
+    """A prompt of 4,000 tokens after the other, each new; on from +OK to the first token."""
     async with clients(kernel) as (connection,):
-        while True:
-            stream = await start(connection, prompt(4000, 1))
+        for seed in count():
+            stream = await start(connection, request(letters(3999, seed), limit=1))
             spans.begin()
             await stream.first.wait()
             spans.end()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import gguf
 
+SPM_BOS, SPM_FIRST_BYTE = 1, 6  # token ids of `spm`'s vocabulary
+
 
 def spm(writer: gguf.GGUFWriter, size: int) -> Sequence[int]:
     """A sentencepiece vocabulary: specials, every byte, then made-up words."""

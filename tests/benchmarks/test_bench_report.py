@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from benchmarks import index, report
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, Side, ratio
 from benchmarks.machine import Usage
 
 _QUIET = Usage(seconds=1.0, others_cores=0.0, load_before=0.1, load_after=0.2)
@@ -42,15 +42,21 @@ def test_a_report_is_named_by_date_commit_and_machine_and_reads_back_whole(tmp_p
 
 def test_the_index_shows_each_claim_with_its_interval_target_and_verdict():
     text = index.render([_report("2026-01-02T03:04:05Z", Figure("wait", "ms", [12.0], at_most=10))])
-    _, measured, interval, target, verdict, samples, run = _row(text, "wait")
-    assert (measured, interval, target) == ("12 ms", "12 to 12", "≤ 10 ms")
+    _, measured, interval, sides, target, verdict, samples, run = _row(text, "wait")
+    assert (measured, interval, sides, target) == ("12 ms", "12 to 12", "", "≤ 10 ms")
     assert (verdict, samples) == ("missed by 20%", "1")
     assert run == "[2026-01-02 abc1234](2026-01-02T030405Z-abc1234-2c-test.json)"
 
 
 def test_a_met_claim_says_so():
     text = index.render([_report("2026-01-02", Figure("ratio", "", [0.97], at_least=0.95))])
-    assert _row(text, "ratio")[4] == "met"
+    assert _row(text, "ratio")[5] == "met"
+
+
+def test_what_a_ratio_compares_is_shown_beside_it():
+    sides = Side("rival", "s", [30.0, 32.0]), Side("ours", "s", [6.0, 6.4])
+    text = index.render([_report("2026-01-02", ratio("faster", *sides, at_least=4))])
+    assert _row(text, "faster")[1:4] == ["5", "5 to 5", "rival 31 s, ours 6.2 s"]
 
 
 def test_the_newest_measurement_of_a_figure_is_shown_and_others_stay(tmp_path):
@@ -98,6 +104,6 @@ def test_the_readme_beside_the_reports_shows_each_claim_and_nothing_else_of_it_c
     report.write(_report("2026-01-02T00:00:00Z", *figures), tmp_path / "reports")
     index.renew(tmp_path / "reports")
     assert readme.read_text() == (
-        "before\n<!-- table measured -->\n| | measured | target | |\n|---|---|---|---|\n"
-        "| wait | 12 ms | ≤ 10 ms | missed by 20% |\n<!-- end -->\nafter\n"
+        "before\n<!-- table measured -->\n| | measured | side by side | target | |\n|---|---|---|---|---|\n"
+        "| wait | 12 ms |  | ≤ 10 ms | missed by 20% |\n<!-- end -->\nafter\n"
     )

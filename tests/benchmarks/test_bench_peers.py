@@ -1,0 +1,120 @@
+"""Driving llama-server, with a program that answers as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import sys
+import urllib.request
+
+import pytest
+
+from benchmarks import peers
+from benchmarks.bench import Bench, BenchError
+from benchmarks.rounds import Work, _converse
+
+# It is unwell at first, answers with as many tokens as it is asked for (one fewer for seed 13; an error
+# for seed 14), says that it computed the whole prompt, and tells under /seen what it was asked.
+_SERVER = f"""#!{sys.executable}
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+if "--die" in sys.argv[sys.argv.index("--model") + 1]:
+    sys.exit("no such model")
+seen, unwell = [sys.argv[1:]], [True]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = 503 if self.path == "/health" and unwell and unwell.pop() else 200
+        self._answer(status, seen if self.path == "/seen" else {{}})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        seen.append(asked)
+        count = asked["n_predict"] - (asked["seed"] == 13)
+        timings = {{"prompt_n": len(asked["prompt"])}}
+        found = {{"tokens": [9] * count, "timings": timings, "truncated": False}}
+        self._answer(500 if asked["seed"] == 14 else 200, found)
+
+    def _answer(self, status, content):
+        self.send_response(status)
+        body = json.dumps(content).encode()
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A run for which llama-server is that program."""
+    program = tmp_path / "llama-server"
+    program.write_text(_SERVER)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(peers, "PROGRAM", program)
+    return Bench(smoke=False, models=tmp_path, scratch=tmp_path)
+
+
+def _seen(server):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/seen") as reply:
+        return json.load(reply)
+
+
+def test_it_is_given_the_kernels_file_threads_slots_and_context(bench, tmp_path):
+    with peers.llama_server(bench, tmp_path / "m.gguf", slots=4, context=256) as server:
+        (arguments,) = _seen(server)
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert given.items() >= {
+        ("--model", str(tmp_path / "m.gguf")),
+        ("--parallel", "4"),
+        ("--ctx-size", "1024"),
+        ("--threads", str(bench.threads)),
+        ("--threads-batch", str(bench.threads)),
+        ("--batch-size", "512"),
+    }
+
+
+def test_a_completion_sends_tokens_and_the_kernels_sampling_and_nothing_about_the_cache(bench, tmp_path):
+    with peers.llama_server(bench, tmp_path, 1, 64) as server:
+        answer = asyncio.run(server.complete([1, 2, 3], 5, seed=7))
+        _, asked = _seen(server)
+    assert answer == peers.Answer([9] * 5, 3)
+    assert (asked["prompt"], asked["n_predict"], asked["seed"]) == ([1, 2, 3], 5, 7)
+    assert (asked["temperature"], asked["top_p"], asked["top_k"]) == (0.7, 0.9, 40)
+    assert "cache_prompt" not in asked
+
+
+@pytest.mark.parametrize(("seed", "message"), [(13, "4 tokens of 5"), (14, "500")])
+def test_an_answer_that_is_short_or_an_error_is_no_sample(bench, tmp_path, seed, message):
+    with peers.llama_server(bench, tmp_path, 1, 64) as server:
+        with pytest.raises(BenchError, match=message):
+            asyncio.run(server.complete([1], 5, seed=seed))
+
+
+def test_every_round_sends_the_whole_conversation(bench, tmp_path):
+    work = Work(agents=1, first=10, rounds=3, new=4, generated=2)
+    with peers.llama_server(bench, tmp_path, 1, 64) as server:
+        prefilled = asyncio.run(_converse(server, work, 1, 0))
+        _, *asked = _seen(server)
+    prompts = [one["prompt"] for one in asked]
+    assert [len(prompt) for prompt in prompts] == [14, 14 + 2 + 4, 14 + 2 * (2 + 4)]
+    assert prompts[1][:16] == [*prompts[0], 9, 9]
+    assert prefilled == sum(map(len, prompts))
+
+
+def test_a_server_that_does_not_start_fails_with_its_last_words(bench, tmp_path):
+    with pytest.raises(BenchError, match="did not start: no such model"):
+        with peers.llama_server(bench, tmp_path / "--die", 1, 64):
+            pass
+
+
+def test_a_server_that_is_not_built_is_asked_for(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "PROGRAM", tmp_path / "absent")
+    with pytest.raises(BenchError, match="make bench-peers"):
+        with peers.llama_server(bench, tmp_path, 1, 64):
+            pass
