@@ -1,0 +1,48 @@
+"""One stream through the kernel runs at 0.95 of llama-server's speed, 16 and 32 at its speed or above.
+
+Tokens generated a second, from the first request to the last one's end: 128 tokens of prompt and 64 new
+ones each, all at once, no two prompts alike. The kernel streams every token, llama-server answers once.
+"""
+
+from __future__ import annotations
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, Side, ratio
+from benchmarks.pairs import alternate
+from benchmarks.peers import NAME, llama_server
+from benchmarks.prompts import letters
+from benchmarks.together import on_kernel, on_server
+
+_PROMPT, _NEW = 128, 64
+_MODEL = "135m"
+_CLAIMS = {1: 0.95, 16: 1.0, 32: 1.0}  # of llama-server's speed, by the number of streams
+_PAIRS = {1: 15, 16: 7, 32: 5}
+
+
+def run(bench: Bench) -> list[Figure]:
+    """Each number of streams on servers of its own, with as many slots."""
+    return [_compare(bench, streams, target) for streams, target in _CLAIMS.items()]
+
+
+def _compare(bench: Bench, streams: int, target: float) -> Figure:
+    model, context = bench.model(_MODEL), 2 * (_PROMPT + _NEW)
+    with (
+        bench.kernel(model, streams, context) as kernel,
+        llama_server(bench, model, streams, context) as server,
+    ):
+        ours, theirs = alternate(
+            bench.pick(_PAIRS[streams], 1),
+            lambda pair: on_kernel(kernel, _texts(streams, pair), _NEW),
+            lambda pair: on_server(server, _texts(streams, pair), _NEW),
+        )
+    settings = {"model": model.stem, "threads": bench.threads, "prompt": _PROMPT, "tokens": _NEW}
+    sides = (
+        Side("agentkernel", "tokens/s", [streams * _NEW / seconds for seconds in ours]),
+        Side(NAME, "tokens/s", [streams * _NEW / seconds for seconds in theirs]),
+    )
+    who = f"{streams} streams" if streams > 1 else "1 stream"
+    return ratio(f"{who} ÷ {NAME}", *sides, at_least=target, settings=settings)
+
+
+def _texts(streams: int, pair: int) -> list[str]:
+    return [letters(_PROMPT - 1, pair, stream) for stream in range(streams)]
