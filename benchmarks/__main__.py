@@ -15,16 +15,28 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import decode, idle, index, kernel_cpu, latency, machine, report
+from benchmarks import (
+    crowd,
+    decode,
+    idle,
+    index,
+    kernel_cpu,
+    latency,
+    machine,
+    paging,
+    prefix,
+    report,
+    rounds,
+    scheduling,
+    streams,
+)
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
 
 # name: what runs it, and the claim it opens with
 BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
-    "decode": (decode.run, decode.__doc__),
-    "latency": (latency.run, latency.__doc__),
-    "kernel_cpu": (kernel_cpu.run, kernel_cpu.__doc__),
-    "idle": (idle.run, idle.__doc__),
+    module.__name__.rpartition(".")[2]: (module.run, module.__doc__)
+    for module in (decode, latency, kernel_cpu, idle, streams, prefix, rounds, paging, crowd, scheduling)
 }
 
 
@@ -83,6 +95,8 @@ def _show(section: report.Section) -> None:
         verdict = {True: "met", False: "MISSED", None: ""}[figure.met]
         measured = f"{figure.value:.4g} {figure.unit} ({low:.4g} to {high:.4g})"
         print(f"  {figure.name}: {measured} {figure.target} {verdict}".rstrip(), flush=True)
+        for side in figure.sides:
+            print(f"    {side.who}: {side.value:.4g} {side.unit}".rstrip(), flush=True)
     if section.usage.loaded:
         print(f"  others used {section.usage.others_cores} cores meanwhile", flush=True)
 

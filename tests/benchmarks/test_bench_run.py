@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import report
+from benchmarks import peers, report
 from benchmarks.machine import ROOT
+
+_QUICK = ["kernel_cpu", "idle", "paging", "crowd", "scheduling"]
+_BESIDE = ["streams", "prefix", "rounds"]
 
 
 def _run(tmp_path, *names):
@@ -21,15 +24,15 @@ def _run(tmp_path, *names):
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """A smoke run of the cheapest benchmarks: status, report, its text, its folder."""
+    """A smoke run of the benchmarks that are quick and need no peer: status, report, its text, its folder."""
     folder = tmp_path_factory.mktemp("smoke")
-    return *_run(folder, "kernel_cpu", "idle"), folder / "out"
+    return *_run(folder, *_QUICK), folder / "out"
 
 
 def test_a_smoke_run_reports_samples_of_every_claim_it_ran(smoke):
     status, whole, _, _ = smoke
     assert status == 0
-    assert [section.name for section in whole.sections] == ["kernel_cpu", "idle"]
+    assert [section.name for section in whole.sections] == _QUICK
     for section in whole.sections:
         assert section.claim.endswith(".")
         assert section.usage.seconds > 0
@@ -43,7 +46,7 @@ def test_a_smoke_run_reports_samples_of_every_claim_it_ran(smoke):
 def test_a_report_tells_command_machine_versions_and_that_it_was_a_smoke_run(smoke):
     _, whole, _, _ = smoke
     assert whole.smoke
-    assert whole.command == ["python", "-m", "benchmarks", "kernel_cpu", "idle", "--smoke"]
+    assert whole.command == ["python", "-m", "benchmarks", *_QUICK, "--smoke"]
     assert whole.machine["cores"] >= 1
     assert {"python", "llama-cpp-python", "uvloop"} <= whole.versions.keys()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z-\w+-\d+c-\w+", whole.stem)
@@ -67,6 +70,16 @@ def test_the_index_has_a_row_for_every_figure_and_links_reports_that_are_there(s
     links = set(re.findall(r"\(([^)]+\.json)\)", index))
     assert links
     assert all((folder / link).is_file() for link in links)
+
+
+@pytest.mark.skipif(not peers.PROGRAM.exists(), reason="llama-server is not built (make bench-peers)")
+def test_a_smoke_run_beside_llama_server_has_both_sides_of_every_claim(tmp_path):
+    status, whole, _ = _run(tmp_path, *_BESIDE)
+    assert status == 0
+    for section in whole.sections:
+        for figure in section.figures:
+            assert {side.who for side in figure.sides} == {"agentkernel", "llama-server"}
+            assert {len(side.samples) for side in figure.sides} == {len(figure.samples)}
 
 
 def test_a_failing_benchmark_is_reported_and_the_others_still_run(tmp_path, monkeypatch):
