@@ -37,16 +37,15 @@ test: $(STAMP)  ## set up, then lint, check types and run every test
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(STAMP) bench-peers  ## measure (only=NAME for one); reports go to reports/
+bench: bench-peers $(VENV)/.bench-installed  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
 
 bench-peers: $(PEERS)/bin/llama-server  ## compile what it is measured against: llama-server of the same llama.cpp
 
 # the library's archive holds llama.cpp's whole source; build settings are those that the library got
-$(PEERS)/bin/llama-server: | $(STAMP)
+$(PEERS)/bin/llama-server: | $(VENV)/.bench-installed
 	@echo "Compiling llama-server (once: some minutes)"
 	mkdir -p $(PEERS)
-	$(BIN)/python -m pip install --quiet cmake ninja
 	sed -n '/^llama-cpp-python==/,/[^\]$$/p' requirements.lock > $(PEERS)/pinned.txt
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python --require-hashes \
 		--requirement $(PEERS)/pinned.txt --dest $(PEERS)
@@ -56,6 +55,10 @@ $(PEERS)/bin/llama-server: | $(STAMP)
 		-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \
 		-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(PEERS) --target llama-server llama-batched-bench -- --quiet
+
+$(VENV)/.bench-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
 
 model: $(VENV)/.model-installed  ## train the built-in models from nothing (an hour; resumes)
 	$(BIN)/python -m models.training make

@@ -106,3 +106,8 @@ def ratio(name: str, dividend: Side, divisor: Side, **claim: Any) -> Figure:
     """One side over the other, pair by pair; `claim` are further fields of the figure."""
     samples = [x / y for x, y in zip(dividend.samples, divisor.samples, strict=True)]
     return Figure(name, "", samples, sides=[dividend, divisor], **claim)
+
+
+def shown(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,18 +1,20 @@
 """The index of a folder of reports: what each claim has come to, in tables.
 
 Rules
-1. It is made from the reports beside it and from nothing else.
+1. It and its pictures are made from the reports beside it and from nothing else.
 2. It shows a machine's newest measurement of each figure, and what takes from its worth.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.figures import Figure
+from benchmarks import plots
+from benchmarks.figures import Figure, shown
 from benchmarks.report import Report, Section, read
 
 _HEAD = """# Benchmarks
@@ -43,7 +45,10 @@ class Row(msgspec.Struct, frozen=True):
 def renew(folder: Path) -> None:
     """Make the folder's `index.md` anew, and the table of the README beside the folder if it has one."""
     reports = read(folder)
-    (folder / "index.md").write_text(render(reports), encoding="utf-8")
+    for name, mine in _by_machine(reports).items():
+        plots.draw([row.figure for row in _newest(mine)], folder / f"{name}.png")
+    pictures = [path.stem for path in folder.glob("*.png")]
+    (folder / "index.md").write_text(render(reports, pictures), encoding="utf-8")
     readme = folder.parent / "README.md"
     if readme.exists():
         text = _TABLE.sub(lambda marks: f"{marks[1]}{summary(reports)}{marks[2]}", readme.read_text("utf-8"))
@@ -64,19 +69,25 @@ def summary(reports: list[Report]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(reports: list[Report]) -> str:
-    """The newest measurement of each figure on each machine, claims first."""
+def render(reports: list[Report], pictures: Sequence[str] = ()) -> str:
+    """The newest measurement of each figure on each machine, claims first, and the machine's picture."""
     parts = [_HEAD]
-    for name in sorted({report.machine["name"] for report in reports}):
-        mine = [report for report in reports if report.machine["name"] == name]
+    for name, mine in _by_machine(reports).items():
         machine = mine[-1].machine
         parts.append(f"## {name}\n\n{machine['processor']}, {machine['cores']} cores\n")
+        parts += [f"![Claims, and both sides of what they compare]({name}.png)\n"] * (name in pictures)
         rows = _newest(mine)
         claims = [_claim(row) for row in rows if row.figure.target]
         others = [_other(row) for row in rows if not row.figure.target]
         parts.append("\n".join([_CLAIMS, *claims, "", _OTHERS, *others]) + "\n")
         parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
     return "\n".join(parts)
+
+
+def _by_machine(reports: list[Report]) -> dict[str, list[Report]]:
+    """Each machine's reports, oldest first."""
+    names = sorted({report.machine["name"] for report in reports})
+    return {name: [report for report in reports if report.machine["name"] == name] for name in names}
 
 
 def _newest(reports: list[Report]) -> list[Row]:
@@ -112,12 +123,12 @@ def _other(row: Row) -> str:
 
 def _measured(figure: Figure) -> tuple[str, str]:
     low, high = figure.interval
-    return f"{_number(figure.value)} {figure.unit}".rstrip(), f"{_number(low)} to {_number(high)}"
+    return f"{shown(figure.value)} {figure.unit}".rstrip(), f"{shown(low)} to {shown(high)}"
 
 
 def _sides(figure: Figure) -> str:
     """Those that the figure compares, each with its median."""
-    return ", ".join(f"{side.who} {_number(side.value)} {side.unit}".rstrip() for side in figure.sides)
+    return ", ".join(f"{side.who} {shown(side.value)} {side.unit}".rstrip() for side in figure.sides)
 
 
 def _source(row: Row) -> tuple[str, str]:
@@ -128,11 +139,6 @@ def _source(row: Row) -> tuple[str, str]:
 
 def _link(report: Report) -> str:
     return f"[{report.date[:10]} {report.commit}]({report.stem}.json)"
-
-
-def _number(value: float) -> str:
-    """Three significant digits, never in powers of ten."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _line(*cells: str) -> str:

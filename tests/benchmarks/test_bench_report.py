@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from benchmarks import index, report
+from benchmarks import index, plots, report
 from benchmarks.figures import Figure, Side, ratio
 from benchmarks.machine import Usage
 
@@ -88,6 +88,31 @@ def test_machines_are_kept_apart():
 def test_what_takes_from_a_runs_worth_is_marked(changes, marks):
     text = index.render([_report("2026-01-02", Figure("wait", "ms", [1.0]), **changes)])
     assert _row(text, "wait")[-1].endswith(f") {marks}" if marks else ")")
+
+
+def test_a_machines_claims_have_a_picture_that_the_index_shows(tmp_path):
+    pytest.importorskip("matplotlib")
+    sides = Side("rival", "s", [30.0, 32.0]), Side("agentkernel", "s", [6.0, 6.4])
+    claims = ratio("faster", *sides, at_least=4), Figure("wait", "ms", [0.0, 0.0], at_most=4)
+    report.write(_report("2026-01-02T00:00:00Z", *claims), tmp_path)
+    index.renew(tmp_path)
+    assert (tmp_path / "2c-test.png").read_bytes().startswith(b"\x89PNG")
+    assert "](2c-test.png)" in (tmp_path / "index.md").read_text()
+
+
+def test_figures_without_a_claim_have_no_picture(tmp_path):
+    report.write(_report("2026-01-02T00:00:00Z", Figure("wait", "ms", [1.0])), tmp_path)
+    index.renew(tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+    assert ".png" not in (tmp_path / "index.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("figure", "times"),
+    [(Figure("f", "", [6.0], at_least=5), 1.2), (Figure("f", "", [8.0], at_most=4), 0.5)],
+)
+def test_a_picture_tells_how_many_times_as_good_as_its_target_a_claim_is(figure, times):
+    assert plots.margin(figure, figure.value) == pytest.approx(times)
 
 
 def test_other_json_files_in_the_folder_are_left_alone(tmp_path):
