@@ -40,7 +40,7 @@ test: $(STAMP)  ## set up, then lint, check types and run every test
 bench: bench-peers $(VENV)/.bench-installed  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
 
-bench-peers: $(PEERS)/bin/llama-server  ## compile what it is measured against: llama-server of the same llama.cpp
+bench-peers: $(PEERS)/bin/llama-server  ## set up what it is measured against: llama-server, a Python server
 
 # the library's archive holds llama.cpp's whole source; build settings are those that the library got
 $(PEERS)/bin/llama-server: | $(VENV)/.bench-installed

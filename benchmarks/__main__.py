@@ -25,6 +25,7 @@ from benchmarks import (
     machine,
     paging,
     prefix,
+    python_server,
     report,
     rounds,
     scheduling,
@@ -36,7 +37,19 @@ from benchmarks.figures import Figure
 # name: what runs it, and the claim it opens with
 BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
     module.__name__.rpartition(".")[2]: (module.run, module.__doc__)
-    for module in (decode, latency, kernel_cpu, idle, streams, prefix, rounds, paging, crowd, scheduling)
+    for module in (
+        decode,
+        latency,
+        kernel_cpu,
+        idle,
+        streams,
+        prefix,
+        rounds,
+        python_server,
+        paging,
+        crowd,
+        scheduling,
+    )
 }
 
 

@@ -14,7 +14,7 @@ from benchmarks.peers import NAME, llama_server
 from benchmarks.prompts import letters
 from benchmarks.together import on_kernel, on_server
 
-_OWN, _NEW = 32, 32
+OWN, NEW = 32, 32
 _MODEL = "135m"
 
 
@@ -22,24 +22,24 @@ def run(bench: Bench) -> list[Figure]:
     """Pairs of runs, each of all agents."""
     model = bench.model(_MODEL)
     agents, shared = bench.pick(16, 4), bench.pick(1024, 64)
-    context = shared + 2 * (_OWN + _NEW)
+    context = shared + 2 * (OWN + NEW)
     with (
         bench.kernel(model, agents, context) as kernel,
         llama_server(bench, model, agents, context) as server,
     ):
         ours, theirs = alternate(
             bench.pick(5, 1),
-            lambda pair: on_kernel(kernel, _texts(agents, shared, pair), _NEW),
-            lambda pair: on_server(server, _texts(agents, shared, pair), _NEW),
+            lambda pair: on_kernel(kernel, texts(agents, shared, pair), NEW),
+            lambda pair: on_server(server, texts(agents, shared, pair), NEW),
         )
     settings = {"model": model.stem, "threads": bench.threads, "agents": agents}
-    settings |= {"shared": shared, "own": _OWN, "tokens": _NEW}
+    settings |= {"shared": shared, "own": OWN, "tokens": NEW}
     name = f"{agents} agents sharing {shared:,} tokens, times as fast as {NAME}"
     sides = Side(NAME, "s", theirs), Side("agentkernel", "s", ours)
     return [ratio(name, *sides, at_least=5, settings=settings)]
 
 
-def _texts(agents: int, shared: int, pair: int) -> list[str]:
+def texts(agents: int, shared: int, pair: int) -> list[str]:
     """The agents' prompts; BOS is one of the shared tokens."""
     prefix = letters(shared - 1, pair)
-    return [prefix + letters(_OWN, pair, agent) for agent in range(agents)]
+    return [prefix + letters(OWN, pair, agent) for agent in range(agents)]

@@ -13,7 +13,7 @@ from benchmarks.peers import NAME, llama_server
 from benchmarks.prompts import letters
 from benchmarks.together import on_kernel, on_server
 
-_PROMPT, _NEW = 128, 64
+PROMPT, NEW = 128, 64
 _MODEL = "135m"
 _CLAIMS = {1: 0.95, 16: 1.0, 32: 1.0}  # of llama-server's speed, by the number of streams
 _PAIRS = {1: 15, 16: 7, 32: 5}
@@ -25,24 +25,25 @@ def run(bench: Bench) -> list[Figure]:
 
 
 def _compare(bench: Bench, streams: int, target: float) -> Figure:
-    model, context = bench.model(_MODEL), 2 * (_PROMPT + _NEW)
+    model, context = bench.model(_MODEL), 2 * (PROMPT + NEW)
     with (
         bench.kernel(model, streams, context) as kernel,
         llama_server(bench, model, streams, context) as server,
     ):
         ours, theirs = alternate(
             bench.pick(_PAIRS[streams], 1),
-            lambda pair: on_kernel(kernel, _texts(streams, pair), _NEW),
-            lambda pair: on_server(server, _texts(streams, pair), _NEW),
+            lambda pair: on_kernel(kernel, texts(streams, pair), NEW),
+            lambda pair: on_server(server, texts(streams, pair), NEW),
         )
-    settings = {"model": model.stem, "threads": bench.threads, "prompt": _PROMPT, "tokens": _NEW}
+    settings = {"model": model.stem, "threads": bench.threads, "prompt": PROMPT, "tokens": NEW}
     sides = (
-        Side("agentkernel", "tokens/s", [streams * _NEW / seconds for seconds in ours]),
-        Side(NAME, "tokens/s", [streams * _NEW / seconds for seconds in theirs]),
+        Side("agentkernel", "tokens/s", [streams * NEW / seconds for seconds in ours]),
+        Side(NAME, "tokens/s", [streams * NEW / seconds for seconds in theirs]),
     )
     who = f"{streams} streams" if streams > 1 else "1 stream"
     return ratio(f"{who} ÷ {NAME}", *sides, at_least=target, settings=settings)
 
 
-def _texts(streams: int, pair: int) -> list[str]:
-    return [letters(_PROMPT - 1, pair, stream) for stream in range(streams)]
+def texts(streams: int, pair: int) -> list[str]:
+    """The streams' prompts."""
+    return [letters(PROMPT - 1, pair, stream) for stream in range(streams)]

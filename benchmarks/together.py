@@ -9,8 +9,8 @@ import uvloop
 
 from benchmarks.bench import BenchError, Kernel
 from benchmarks.client import clients, start
-from benchmarks.peers import LlamaServer
 from benchmarks.prompts import array, request
+from benchmarks.web import Server
 
 
 def on_kernel(kernel: Kernel, texts: list[str], tokens: int) -> float:
@@ -18,7 +18,7 @@ def on_kernel(kernel: Kernel, texts: list[str], tokens: int) -> float:
     return uvloop.run(_on_kernel(kernel, texts, tokens))
 
 
-def on_server(server: LlamaServer, texts: list[str], tokens: int) -> float:
+def on_server(server: Server, texts: list[str], tokens: int) -> float:
     """One request a text, so many new tokens each."""
     return uvloop.run(_on_server(server, texts, tokens))
 
@@ -35,7 +35,7 @@ async def _on_kernel(kernel: Kernel, texts: list[str], tokens: int) -> float:
     return seconds
 
 
-async def _on_server(server: LlamaServer, texts: list[str], tokens: int) -> float:
+async def _on_server(server: Server, texts: list[str], tokens: int) -> float:
     arrays = [array(text) for text in texts]
     began = time.monotonic()
     await asyncio.gather(*(server.complete(some, tokens, seed) for seed, some in enumerate(arrays)))

@@ -1,4 +1,4 @@
-"""Driving llama-server, with a program that answers as it does."""
+"""Driving the peers, with a program that answers as they do."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ from benchmarks.rounds import Work, _converse
 # for seed 14), says that it computed the whole prompt, and tells under /seen what it was asked.
 _SERVER = f"""#!{sys.executable}
 import json, sys
+from pathlib import Path
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-if "--die" in sys.argv[sys.argv.index("--model") + 1]:
+if "--config-file" in sys.argv:
+    config = json.loads(Path(sys.argv[2]).read_text())
+    port, model = config["server"]["port"], config["model"]["path"]
+else:
+    config = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    port, model = int(config["--port"]), config["--model"]
+if "--die" in model:
     sys.exit("no such model")
-seen, unwell = [sys.argv[1:]], [True]
+seen, unwell = [config], [True]
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        status = 503 if self.path == "/health" and unwell and unwell.pop() else 200
+        status = 503 if self.path.startswith("/health") and unwell and unwell.pop() else 200
         self._answer(status, seen if self.path == "/seen" else {{}})
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         seen.append(asked)
-        count = asked["n_predict"] - (asked["seed"] == 13)
+        count = asked.get("n_predict", asked.get("max_tokens")) - (asked["seed"] == 13)
         timings = {{"prompt_n": len(asked["prompt"])}}
         found = {{"tokens": [9] * count, "timings": timings, "truncated": False}}
+        found["usage"] = {{"completion_tokens": count}}
         self._answer(500 if asked["seed"] == 14 else 200, found)
 
     def _answer(self, status, content):
@@ -46,17 +54,18 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    """A run for which llama-server is that program."""
+    """A run for which both peers are that program."""
     program = tmp_path / "llama-server"
     program.write_text(_SERVER)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(peers, "PROGRAM", program)
+    monkeypatch.setattr(peers, "PYTHON_PROGRAM", program)
     return Bench(smoke=False, models=tmp_path, scratch=tmp_path)
 
 
@@ -65,10 +74,9 @@ def _seen(server):
         return json.load(reply)
 
 
-def test_it_is_given_the_kernels_file_threads_slots_and_context(bench, tmp_path):
+def test_llama_server_is_given_the_kernels_file_threads_slots_and_context(bench, tmp_path):
     with peers.llama_server(bench, tmp_path / "m.gguf", slots=4, context=256) as server:
-        (arguments,) = _seen(server)
-    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        (given,) = _seen(server)
     assert given.items() >= {
         ("--model", str(tmp_path / "m.gguf")),
         ("--parallel", "4"),
@@ -77,6 +85,28 @@ def test_it_is_given_the_kernels_file_threads_slots_and_context(bench, tmp_path)
         ("--threads-batch", str(bench.threads)),
         ("--batch-size", "512"),
     }
+
+
+def test_the_python_server_is_given_the_same(bench, tmp_path):
+    with peers.python_server(bench, tmp_path / "m.gguf", slots=4, context=256) as server:
+        (given,) = _seen(server)
+    assert given["model"].items() >= {
+        ("path", str(tmp_path / "m.gguf")),
+        ("n_seq_max", 4),
+        ("n_ctx", 1024),
+        ("threads", bench.threads),
+        ("threads_batch", bench.threads),
+        ("n_batch", 512),
+    }
+
+
+def test_a_completion_of_the_python_server_has_every_token_asked_for(bench, tmp_path):
+    with peers.python_server(bench, tmp_path, 1, 64) as server:
+        asyncio.run(server.complete([1, 2, 3], 5, seed=7))
+        _, asked = _seen(server)
+        with pytest.raises(BenchError, match="4 tokens of 5"):
+            asyncio.run(server.complete([1], 5, seed=13))
+    assert (asked["prompt"], asked["max_tokens"], asked["temperature"]) == ([1, 2, 3], 5, 0)
 
 
 def test_a_completion_sends_tokens_and_the_kernels_sampling_and_nothing_about_the_cache(bench, tmp_path):
@@ -107,14 +137,17 @@ def test_every_round_sends_the_whole_conversation(bench, tmp_path):
     assert prefilled == sum(map(len, prompts))
 
 
-def test_a_server_that_does_not_start_fails_with_its_last_words(bench, tmp_path):
+@pytest.mark.parametrize("serve", [peers.llama_server, peers.python_server])
+def test_a_server_that_does_not_start_fails_with_its_last_words(bench, tmp_path, serve):
     with pytest.raises(BenchError, match="did not start: no such model"):
-        with peers.llama_server(bench, tmp_path / "--die", 1, 64):
+        with serve(bench, tmp_path / "--die", 1, 64):
             pass
 
 
-def test_a_server_that_is_not_built_is_asked_for(bench, tmp_path, monkeypatch):
+@pytest.mark.parametrize("serve", [peers.llama_server, peers.python_server])
+def test_a_server_that_is_not_there_is_asked_for(bench, tmp_path, monkeypatch, serve):
     monkeypatch.setattr(peers, "PROGRAM", tmp_path / "absent")
+    monkeypatch.setattr(peers, "PYTHON_PROGRAM", tmp_path / "absent.py")
     with pytest.raises(BenchError, match="make bench-peers"):
-        with peers.llama_server(bench, tmp_path, 1, 64):
+        with serve(bench, tmp_path, 1, 64):
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from benchmarks import peers, report
 from benchmarks.machine import ROOT
 
 _QUICK = ["kernel_cpu", "idle", "paging", "crowd", "scheduling"]
-_BESIDE = ["streams", "prefix", "rounds"]
+_BESIDE = ["streams", "prefix", "rounds", "python_server"]
 
 
 def _run(tmp_path, *names):
@@ -72,13 +73,17 @@ def test_the_index_has_a_row_for_every_figure_and_links_reports_that_are_there(s
     assert all((folder / link).is_file() for link in links)
 
 
-@pytest.mark.skipif(not peers.PROGRAM.exists(), reason="llama-server is not built (make bench-peers)")
-def test_a_smoke_run_beside_llama_server_has_both_sides_of_every_claim(tmp_path):
+_PEERS = all((peers.PROGRAM.exists(), peers.PYTHON_PROGRAM.exists(), importlib.util.find_spec("fastapi")))
+
+
+@pytest.mark.skipif(not _PEERS, reason="the peers are not set up (make bench-peers)")
+def test_a_smoke_run_beside_peers_has_both_sides_of_every_claim(tmp_path):
     status, whole, _ = _run(tmp_path, *_BESIDE)
     assert status == 0
     for section in whole.sections:
+        peer = "Python server" if section.name == "python_server" else "llama-server"
         for figure in section.figures:
-            assert {side.who for side in figure.sides} == {"agentkernel", "llama-server"}
+            assert {side.who for side in figure.sides} == {"agentkernel", peer}
             assert {len(side.samples) for side in figure.sides} == {len(figure.samples)}
 
 
