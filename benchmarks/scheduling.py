@@ -3,7 +3,7 @@
 The kernel runs here, and a scripted engine that decodes nothing in eight slots. A step is all that the kernel
 does from one report of the engine to the next: what the report brings for eight processes, the ends of turns,
 the next input of as many others, who gets which slot, what is paged out and in, and what it hears of that.
-The engine's own time is left out; it says that a prompt takes 1 ms a token, and an image 1 ms a megabyte.
+The engine's own time is left out.
 """
 
 from __future__ import annotations
@@ -44,26 +44,27 @@ class Crowd:
         for i in range(count):
             prompt = letters(_PROMPT, i)
             request = ExecRequest(prompt=prompt, raw=True, interactive=True, max_tokens=500)
-            self.processes.append(await self._kernel.exec(_OWNER, request, self._sink))
-            await self.settle()
-
-    async def settle(self) -> None:
-        """Step until everybody waits."""
-        await asyncio.sleep(0)  # an EXEC is scheduled after its reply
-        self._engine.obey()
-        while self._engine.step():
-            self._engine.obey()
+            process = await self._kernel.exec(_OWNER, request, self._sink)
+            self.processes.append(process)
+            while process.wait is not Wait.INPUT:
+                await self._advance()
 
     async def step(self, speaks: Callable[[], Process]) -> float:
         """One step, after which as many others speak as have become silent; milliseconds of the kernel's."""
         engine = self._engine
         engine.seconds = 0.0
-        engine.step()
+        await self._advance()
         running = sum(process.wait is not Wait.INPUT for process in self.processes)
         for _ in range(_SLOTS - running):
-            await self._time(self._kernel.send_input(_OWNER, speaks().pid, letters(_INPUT), self._sink))
+            pid = speaks().pid
+            await self._time(self._kernel.send_input(_OWNER, pid, letters(_INPUT, pid), self._sink))
         engine.obey()
         return engine.seconds * 1e3
+
+    async def _advance(self) -> None:
+        await asyncio.sleep(0)  # what the kernel has put off is done
+        self._engine.obey()
+        self._engine.step()
 
     async def _time(self, work: Awaitable[object]) -> None:
         began = time.perf_counter()
