@@ -76,12 +76,19 @@ class Engine(Section, frozen=True):
 
 
 class Memory(Section, frozen=True):
-    """KV images outside the slots: budgets in MiB; `ram_mb` 0 is an eighth of what is free at a load."""
+    """KV images outside the slots, and processes' own memory; budgets in MiB.
+
+    `ram_mb` 0 is an eighth of what is free at a load. A write to memory that is full waits or is refused.
+    """
 
     paging: Literal["on", "off"] = "on"
     policy: Literal["cost", "lru", "priority"] = "cost"
     ram_mb: Auto = 0
     disk_mb: Auto = 4096
+    compress: bool = False
+    process_ram_mb: Auto = 256
+    process_disk_mb: Auto = 1024
+    when_full: Literal["queue", "refuse"] = "queue"
 
 
 class Scheduler(Section, frozen=True):
@@ -106,9 +113,11 @@ class Generation(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Bounds of the process table."""
+    """Bounds of the process table, of those waiting for a slot, and of an owner's snapshots."""
 
     processes: Count = 10_000
+    queued: Count = 4096
+    snapshots: Count = 64
     ended_processes: Count = 1_000
     term_grace_tokens: Count = 64
 

@@ -77,6 +77,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "MEMR_FAILED": ErrorSpec(_KERNEL, False, "memory that had gone to disk did not come back whole", 74),
     "SNAPSHOT_INVALID": ErrorSpec(_CLIENT, False, "a snapshot's name is 1 to 64 letters, digits, . _ -", 65),
     "SNAPSHOT_NOT_FOUND": ErrorSpec(_CLIENT, False, "no snapshot of that name", 66),
+    "SNAPSHOT_MODEL": ErrorSpec(_CLIENT, False, "the snapshot's model is not loaded, or has changed", 69),
     "SNAPSHOT_EXISTS": ErrorSpec(_CLIENT, False, "a snapshot of that name exists; drop it first", 73),
     "SNAPSHOT_LIMIT": ErrorSpec(_RESOURCE, False, "the owner's snapshots are at their limit", 75),
     "SNAPSHOT_FAILED": ErrorSpec(_KERNEL, True, "the snapshot could not be written or read", 74),

@@ -5,6 +5,7 @@ Format: ggml's docs/gguf.md. Only the key-value section is read; tensors are the
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,8 @@ MAX_KEYS = 4096
 MAX_STRING = 1 << 20  # bytes; chat templates reach tens of kilobytes
 MAX_ARRAY = 1 << 22  # elements; the largest vocabularies have 260,000
 MAX_METADATA = 1 << 28  # bytes
+
+_BLOCKS, _BLOCK = 255, 1 << 16  # of a fingerprint, in bytes: small models are read whole
 
 _SCALARS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
@@ -34,6 +37,21 @@ def read_metadata(path: Path) -> dict[str, Any]:
             return _read(file)
         except (struct.error, UnicodeDecodeError) as error:
             raise GGUFError(f"cut short or damaged: {error}") from error
+
+
+def fingerprint(path: Path) -> str:
+    """32 hexadecimal digits that differ between model files: of the size and of blocks all over the file.
+
+    Raises OSError.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        digest.update(size.to_bytes(8, "little"))
+        for i in range(_BLOCKS + 1):
+            file.seek(max(0, size - _BLOCK) * i // _BLOCKS)
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
 
 
 def _read(file: BinaryIO) -> dict[str, Any]:

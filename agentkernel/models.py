@@ -21,6 +21,7 @@ from agentkernel.config import Config
 from agentkernel.cpu import usable_cores
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
+from agentkernel.gguf import fingerprint
 from agentkernel.pages import Pager
 from agentkernel.serving import Host, Served
 
@@ -127,6 +128,7 @@ class Models:
                 self._host.emit("load_progress", model=card.id, fraction=round(fraction, 3))
 
         try:
+            served.fingerprint = await asyncio.to_thread(fingerprint, Path(card.path))
             await served.start(on_progress)
         except KernelError as error:
             await served.stop()
@@ -176,6 +178,7 @@ class Models:
             gpu_layers=settings.gpu_layers,
             max_step_ms=self._config.scheduler.max_step_ms,
             images=self._image_folder(card) if self._config.memory.paging == "on" else "",
+            compress=self._config.memory.compress,
         )
 
     def _pager(self) -> Pager:

@@ -67,6 +67,13 @@ class Rates:
     prefill: Rate = field(default_factory=Rate)
     load_ram: Rate = field(default_factory=Rate)
     load_disk: Rate = field(default_factory=Rate)
+    page_out: Rate = field(default_factory=Rate)  # a unit is an image
+    page_in: Rate = field(default_factory=Rate)
+
+    @property
+    def settle(self) -> float:
+        """Seconds a context must stay in its slot for moving it out and in to be 2 % of the time."""
+        return _PAGING_PART * (self.page_out.cost(1) + self.page_in.cost(1)) / 1e3
 
 
 @dataclass(slots=True)
@@ -83,6 +90,7 @@ class Entry:
     kind: str  # what it waits for, to learn how long that takes
 
 
+_PAGING_PART = 50
 _UNKNOWN_WAIT = 10.0  # seconds, for a kind of wait nobody has come back from yet
 _ENDED_WAIT = 600.0  # seconds until a finished context is wanted again, if ever
 
@@ -94,7 +102,7 @@ class Pager:
         self.budgets = {Tier.RAM: ram, Tier.DISK: disk}
         self.rates = Rates()
         self._entries: dict[int, Entry] = {}
-        self._waits: dict[str, float] = {}
+        self._waits: dict[tuple[int, str], float] = {}  # seconds by PID (0: all of them) and kind
         self._order: Callable[[Entry], tuple[float, ...]] = {
             "cost": self._worth,
             "lru": lambda entry: (entry.since,),
@@ -124,9 +132,8 @@ class Pager:
         if before is None or before.tier is Tier.SLOT:
             return None
         if before.live:
-            waited = now - before.since
-            known = self._waits.get(before.kind, waited)
-            self._waits[before.kind] = 0.7 * known + 0.3 * waited
+            for who in (pid, 0):
+                self._learn((who, before.kind), now - before.since)
         return before.tier
 
     def leave(self, entry: Entry, now: float, tier: Tier = Tier.RAM) -> bool:
@@ -143,6 +150,11 @@ class Pager:
     def forget(self, pid: int) -> None:
         """There is no image any more."""
         self._entries.pop(pid, None)
+
+    def end(self, pid: int) -> None:
+        """The process has ended: nobody waits under its PID any more."""
+        for place in [place for place in self._waits if place[0] == pid]:
+            del self._waits[place]
 
     def reclaim(self) -> list[Change]:
         """Bring every tier within its budget, the least worthy first."""
@@ -188,8 +200,18 @@ class Pager:
         again = self.rates.prefill.cost(entry.tokens, default=float("inf"))
         return load.cost(entry.size) < again
 
+    def _learn(self, place: tuple[int, str], seconds: float) -> None:
+        known = self._waits.get(place, seconds)
+        self._waits[place] = 0.7 * known + 0.3 * seconds
+
+    def expected_wait(self, entry: Entry) -> float:
+        """Seconds until the context is wanted again: its process's own experience, else everybody's."""
+        if not entry.live:
+            return _ENDED_WAIT
+        everybody = self._waits.get((0, entry.kind), _UNKNOWN_WAIT)
+        return self._waits.get((entry.pid, entry.kind), everybody)
+
     def _worth(self, entry: Entry) -> tuple[float, ...]:
         """Milliseconds that the image saves, for each byte held and second it is expected to wait."""
         saved = self.rates.prefill.cost(entry.tokens, default=float(entry.tokens))
-        wait = self._waits.get(entry.kind, _UNKNOWN_WAIT) if entry.live else _ENDED_WAIT
-        return (saved / max(1.0, entry.size * wait), entry.since)
+        return (saved / max(1.0, entry.size * self.expected_wait(entry)), entry.since)

@@ -20,6 +20,19 @@ from agentkernel.process import PRIORITIES, Process
 SHORTEST_PREFIX = 32  # tokens; what is shorter is computed again sooner than it is copied
 
 
+@dataclass(slots=True)
+class Moves:
+    """Images moved into slots and out of them; `shared` are the tokens it got from others."""
+
+    ins: int = 0
+    in_bytes: int = 0
+    in_ms: float = 0.0
+    outs: int = 0
+    out_bytes: int = 0
+    out_ms: float = 0.0
+    shared: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Behind:
     """A grant that waits for its donor."""
@@ -36,6 +49,7 @@ class Paging:
     def __init__(self, pager: Pager, bytes_per_token: int, running: Callable[[int], bool]) -> None:
         self.pager, self._running = pager, running
         self.counts: Counter[str] = Counter()
+        self.moves: dict[int, Moves] = defaultdict(Moves)  # by PID; 0 is all of them
         self._bytes_per_token = bytes_per_token
         self._sharing = pager.budgets[Tier.RAM] > 0  # paging is on
         self._groups: dict[str, PrefixIndex] = defaultdict(PrefixIndex)
@@ -69,6 +83,8 @@ class Paging:
     def close(self, process: Process, now: float) -> list[port.Signal]:
         """What to tell the engine when the process has ended; its context may stay for others."""
         self._behind.pop(process.pid, None)
+        self.moves.pop(process.pid, None)
+        self.pager.end(process.pid)
         entry = self.pager.entry(process.pid)
         if entry is not None and entry.tier is Tier.SLOT:
             keep = self._leave(process, now, live=False)
@@ -141,6 +157,7 @@ class Paging:
         """The engine moved an image; what follows from it."""
         self.counts[event.op] += 1
         rates, entry = self.pager.rates, self.pager.entry(event.pid)
+        self._count(event)
         match event.op:
             case "in" | "share":
                 rates.load_ram.observe(event.bytes, event.ms)
@@ -153,6 +170,33 @@ class Paging:
             case "out" | "clone" | "failed" if entry is not None and entry.tier is not Tier.SLOT:
                 return [*self.drop(event.pid), *self._reclaim()]
         return self._reclaim()
+
+    def tokens(self, pid: int) -> tuple[str, int]:
+        """The tier of the process's computed context, and its tokens."""
+        entry = self.pager.entry(pid)
+        return ("tokens", 0) if entry is None else (entry.tier.value, self._computed(pid))
+
+    def settle(self) -> float:
+        """Seconds a slot stays with its process, at least."""
+        return self.pager.rates.settle
+
+    def _count(self, event: port.Paged) -> None:
+        pids = (event.pid, 0) if event.pid in self._filled or self.pager.entry(event.pid) else (0,)
+        rates = self.pager.rates
+        for moves in (self.moves[pid] for pid in pids):
+            match event.op:
+                case "out":
+                    moves.outs, moves.out_bytes = moves.outs + 1, moves.out_bytes + event.bytes
+                    moves.out_ms += event.ms
+                case "in" | "disk-in":
+                    moves.ins, moves.in_bytes = moves.ins + 1, moves.in_bytes + event.bytes
+                    moves.in_ms += event.ms
+                case "share":
+                    moves.shared += event.tokens
+        if event.op == "out":
+            rates.page_out.observe(1, event.ms)
+        elif event.op in ("in", "disk-in"):
+            rates.page_in.observe(1, event.ms)
 
     def _leave(self, process: Process, now: float, *, live: bool) -> bool:
         """The process gives up its slot; whether its context is to be kept, for itself or for others."""

@@ -6,7 +6,9 @@ Rules
 3. Waiting processes go by priority, then by arrival; a holder that can run is not displaced.
 4. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
    the one idle longest gives way first.
-5. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
+5. A slot changes hands no sooner than `settle` seconds after it was granted, so that moving contexts in and
+   out costs a bounded part of the time.
+6. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class _Task:
     runnable: bool = True
     slot: int | None = None
     granted: bool = False
+    since: float = 0.0  # when it got its slot
 
 
 class Scheduler:
@@ -56,10 +59,17 @@ class Scheduler:
         self._queue: list[tuple[int, int, int]] = []  # -rank, arrival, pid
         self._idle: dict[int, None] = {}  # holders that can't run, longest idle first
         self._again: dict[int, None] = {}  # holders that can run again
+        self._waiting: set[int] = set()  # runnable without a slot
         self._arrivals = count(1)
+        self.due: float | None = None  # when `assign` has something to do that it could not do yet
 
     def __repr__(self) -> str:
         return f"<Scheduler slots={self.slots} free={len(self._free)} tasks={len(self._tasks)}>"
+
+    @property
+    def waiting(self) -> int:
+        """How many processes could run and have no slot."""
+        return len(self._waiting)
 
     def add(self, pid: int, priority: str) -> None:
         """A new runnable process."""
@@ -73,6 +83,7 @@ class Scheduler:
             heapq.heappush(self._free, task.slot)
         self._idle.pop(pid, None)
         self._again.pop(pid, None)
+        self._waiting.discard(pid)
 
     def reset(self) -> None:
         """The engine lost every context: nobody holds a slot."""
@@ -92,7 +103,9 @@ class Scheduler:
             (self._again if runnable else self._idle)[pid] = None
             (self._idle if runnable else self._again).pop(pid, None)
             task.granted = task.granted and runnable
-        elif runnable and not before:
+        elif not runnable:
+            self._waiting.discard(pid)
+        elif not before:
             task.arrival = next(self._arrivals)
             self._enqueue(pid, task)
 
@@ -116,8 +129,8 @@ class Scheduler:
         waiting = (t for t in self._tasks.values() if t.runnable and t.slot is None)
         return 1 + sum((-t.rank, t.arrival) < mine for t in waiting)
 
-    def assign(self) -> list[Change]:
-        """The changes due now, in the order they must be applied."""
+    def assign(self, now: float = 0.0, settle: float = 0.0) -> list[Change]:
+        """The changes due now, in the order they must be applied; sets `due`."""
         changes: list[Change] = []
         for pid in self._again:
             task = self._tasks[pid]
@@ -125,16 +138,20 @@ class Scheduler:
                 task.granted = True
                 changes.append(Grant(pid, task.slot))
         self._again.clear()
+        self.due = None
         while self._free or self._idle:
+            if not self._free and (victim := self._victim(now, settle)) is None:
+                break
             first = self._next()
             if first is None:
+                self.due = None
                 break
-            if not self._free:
-                victim = next(iter(self._idle))
+            if not self._free and victim is not None:
                 del self._idle[victim]
                 changes.append(self._release(victim))
             task = self._tasks[first]
-            task.slot, task.granted = heapq.heappop(self._free), True
+            task.slot, task.granted, task.since = heapq.heappop(self._free), True, now
+            self._waiting.discard(first)
             changes.append(Grant(first, task.slot))
         return changes
 
@@ -143,6 +160,15 @@ class Scheduler:
         held = [t.slot for t in self._tasks.values() if t.slot is not None]
         if sorted(held + self._free) != list(range(self.slots)):
             raise ValueError(f"slots leaked: held {sorted(held)}, free {sorted(self._free)}")
+
+    def _victim(self, now: float, settle: float) -> int | None:
+        """The holder that gives way next; without one, `due` says when there is."""
+        for pid in self._idle:
+            if self._tasks[pid].since + settle <= now:
+                return pid
+        if self._waiting and self._idle:
+            self.due = min(self._tasks[pid].since for pid in self._idle) + settle
+        return None
 
     def _release(self, pid: int) -> Revoke:
         task = self._tasks[pid]
@@ -155,6 +181,7 @@ class Scheduler:
 
     def _enqueue(self, pid: int, task: _Task) -> None:
         heapq.heappush(self._queue, (-task.rank, task.arrival, pid))
+        self._waiting.add(pid)
 
     def _next(self) -> int | None:
         while self._queue:

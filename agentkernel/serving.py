@@ -27,6 +27,8 @@ from agentkernel.scheduler import Grant, Scheduler
 
 DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model
 
+_TICK = 1e-3  # seconds
+
 _log = log.get("serving")
 
 
@@ -54,7 +56,7 @@ class Served:
         host: Host,
         make_pager: Callable[[], Pager],
     ) -> None:
-        self.card, self.load = card, load
+        self.card, self.load, self.fingerprint = card, load, ""
         self._make_pager = make_pager
         self.processes: dict[int, Process] = {}
         self.scheduler = Scheduler(load.slots)
@@ -62,14 +64,16 @@ class Served:
         self.jail: list[str] = []
         self.threads = load.threads
         self.broken = self._stopped = False
-        self.restarts = self.evictions = 0
+        self.restarts = self.evictions = self.prompt_tokens = 0
         self._admitting = self._asking = 0
         self._make_engine, self._host = make_engine, host
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self.engine, self.paging = make_engine(), self._new_paging()
         self._up = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         self._restart: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None  # of the next scheduling that is due by itself
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "down" if self._stopped or not self._up.is_set() else "up"
@@ -98,6 +102,8 @@ class Served:
             self._restart.cancel()
             await asyncio.wait([self._restart])
         self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._up.set()  # whoever waits learns that it is stopped
         await self.engine.stop()
 
@@ -164,7 +170,7 @@ class Served:
         if self.broken or self._stopped or not self._up.is_set():
             return
         now = self._clock()
-        for change in self.scheduler.assign():
+        for change in self.scheduler.assign(now, self.paging.settle()):
             process = self.processes[change.pid]
             if isinstance(change, Grant):
                 if process.state is State.READY:
@@ -175,6 +181,12 @@ class Served:
             else:
                 self.evictions += 1
                 self._send(*self.paging.revoke(process, now), *self.paging.due())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, due = None, self.scheduler.due
+        if due is not None:
+            when = max(due, now + _TICK)  # a timer may be early by the clock's resolution
+            self._timer = self._loop.call_at(when, self.schedule)
 
     def _send(self, *commands: port.Signal) -> None:
         for command in commands:
@@ -210,6 +222,7 @@ class Served:
 
     def _on_step(self, step: port.Step) -> None:
         self.threads = step.threads
+        self.prompt_tokens += step.prompt
         self._send(*self.paging.observe(step))
         for output in step.outputs:
             process = self.processes.get(output.pid)
@@ -235,7 +248,7 @@ class Served:
             for process in list(self.processes.values()):
                 self._host.fail(process, "engine_failed")
         else:
-            self._restart = asyncio.get_running_loop().create_task(self._start_again())
+            self._restart = self._loop.create_task(self._start_again())
 
     async def _start_again(self) -> None:
         self.engine = self._make_engine()

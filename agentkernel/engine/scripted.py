@@ -10,6 +10,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Row, reopen
 from agentkernel.engine.worker.images import Images
@@ -164,7 +166,7 @@ class ScriptedEngine:
         self.on_death(reason)
 
     def _report(self, event: port.Paged) -> None:
-        self.on_paged(event)
+        self.on_paged(msgspec.structs.replace(event, ms=0.0))  # what is made up takes no time
 
     def _append(self, batcher: Batcher, request: port.Append) -> port.Opened:
         tokens = [_END, *request.message.content.encode()]

@@ -345,7 +345,8 @@ class KernelMachine(RuleBasedStateMachine):
         holders = [p for p in live if served.scheduler.slot(p.pid) is not None]
         if any(p.state is State.READY for p in live):
             assert len(holders) == served.load.slots
-            assert {p.state for p in holders} == {State.RUNNING}
+            settling = served.scheduler.due is not None  # one that can't run gives way soon
+            assert settling or {p.state for p in holders} == {State.RUNNING}
         assert {p.pid for p in live if p.state is State.RUNNING} <= {p.pid for p in holders}
 
     @invariant()
