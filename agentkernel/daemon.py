@@ -58,7 +58,7 @@ def serve(config: Config, announce: Callable[[str, int], None]) -> None:
             await server.run()
         finally:
             server.close()
-            await kernel.models.stop()
+            await kernel.close()
 
     with (
         contextlib.suppress(asyncio.CancelledError),

@@ -17,6 +17,7 @@ from agentkernel.lifecycle import Lifecycle
 from agentkernel.process import Event, Message, Owner, Priority, Process, Sink, State, Wait
 from agentkernel.request import ExecRequest, changed, fork
 from agentkernel.serving import Served
+from agentkernel.snapshots import Snapshot
 
 _log = log.get("kernel")
 
@@ -28,12 +29,23 @@ class Kernel(Lifecycle):
 
     async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
         """Start a process; returns once its prompt is tokenised and admitted, before its prefill."""
-        served = self._current()
+        served, base_group = self._current(), ""
+        base: tuple[int, ...] = ()
+        if request.from_ is not None:
+            snapshot = self.snapshots.find(owner, request.from_, request.share)
+            served, base, base_group = self._holder(snapshot), snapshot.tokens, snapshot.group
+        if served.scheduler.waiting >= self.config.limits.queued:
+            details = {"queued": served.scheduler.waiting}
+            raise KernelError("BUSY", f"{served.scheduler.waiting} processes wait for a slot", details)
         pid = self.table.new_pid()
         try:
-            plan = request.plan(self.generation, self.seed, pid)
+            plan = request.plan(self.generation, self.seed, pid, base)
             process = request.process(pid, owner, plan, served.card.id, self.clock())
+            process.base_group = base_group
             await self._admit(process, served, sink)
+            if plan.memory_prefix:
+                process.move(Event.WAIT, self.clock(), Wait.MEMORY)
+                served.set_runnable(process, runnable=False)
         finally:
             self.table.abandon(pid)
             self.models.retire_idle()
@@ -55,13 +67,60 @@ class Kernel(Lifecycle):
                 await self._admit(child, served, sink)
             finally:
                 self.table.abandon(child.pid)
+            self.memory.fork(pid, child.pid)
             served.set_runnable(child, runnable=False)  # until the reply has named it
             if child.turn_over:
                 child.move(Event.WAIT, self.clock(), Wait.INPUT)
+            elif child.plan.memory_prefix and not child.soft:
+                child.move(Event.WAIT, self.clock(), Wait.MEMORY)
         for child in children:
             if child.state is State.READY:
                 asyncio.get_running_loop().call_soon(self._wake, child)
         return children
+
+    async def snapshot(self, owner: Owner, pid: int, name: str) -> Snapshot:
+        """Keep the process's context under a name. Raises as `Snapshots.add`, and SNAPSHOT_INVALID."""
+        process = self._mine(owner, pid)
+        if process.plan.memory_prefix:
+            raise KernelError("SNAPSHOT_INVALID", f"PID {pid} begins with embeddings, which have no tokens")
+        served = self._served(process)
+        snapshot = await self.snapshots.add(owner, name, process, served.fingerprint)
+        served.keep(process, self.snapshots.key(snapshot), snapshot.group)
+        return snapshot
+
+    async def drop_snapshot(self, owner: Owner, name: str) -> Snapshot:
+        """Forget a snapshot of the owner's. Raises SNAPSHOT_NOT_FOUND or SNAPSHOT_FAILED."""
+        snapshot, key = await self.snapshots.remove(owner, name)
+        for served in self.models.served.values():
+            served.drop(key)
+        return snapshot
+
+    async def write_memory(self, owner: Owner, pid: int, offset: int, data: bytes) -> int | None:
+        """Write to the process's memory; pages touched, or None when the write waits for room.
+
+        The process then waits as well. What is written first to a process with a memory prefix becomes it.
+        Raises MEMW_INVALID, MEMW_FAILED, WRONG_STATE.
+        """
+        process = self._mine(owner, pid)
+        if process.plan.memory_prefix and not process.soft:
+            await self._take_prefix(process, offset, data)
+        if self.config.memory.when_full == "refuse" or self.memory.room(pid, offset, len(data)):
+            return await self.memory.write(pid, offset, data)
+        write = self.memory.queue(pid, offset, data)
+        process.queued_writes += 1
+        if process.state in (State.READY, State.RUNNING):
+            process.move(Event.WAIT, self.clock(), Wait.MEMORY)
+            self._served(process).set_runnable(process, runnable=False)
+        write.add_done_callback(lambda write: self._written(process, write))
+        return None
+
+    async def read_memory(self, owner: Owner, pid: int, offset: int, length: int | None) -> bytes:
+        """Bytes of the process's memory, to its end without a length. Raises MEMR_INVALID, MEMR_FAILED."""
+        self._mine(owner, pid)
+        most = self.config.server.body_bytes
+        if (self.memory.size(pid) - offset if length is None else length) > most:
+            raise KernelError("MEMR_INVALID", f"{most} bytes can be read at a time", {"limit": most})
+        return await self.memory.read(pid, offset, length)
 
     async def send_input(self, owner: Owner, pid: int, text: str, sink: Sink) -> Process:
         """The next user turn. Raises WRONG_STATE unless the process waits for one."""
@@ -196,6 +255,10 @@ class Kernel(Lifecycle):
         owner.permit(process)
         return process
 
+    def live(self, owner: Owner, pid: int) -> Process:
+        """The live process."""
+        return self._mine(owner, pid)
+
     def visible(self, owner: Owner) -> list[Process]:
         """The live processes the owner may see, oldest first."""
         return [process for process in self.table if owner.may(process)]
@@ -208,3 +271,40 @@ class Kernel(Lifecycle):
         if self.draining:
             raise KernelError("SHUTTING_DOWN")
         return self.models.current()
+
+    def _holder(self, snapshot: Snapshot) -> Served:
+        """The model that the snapshot's tokens are of. Raises SNAPSHOT_MODEL."""
+        served = self.models.served.get(snapshot.model_id)
+        if served is None or served.fingerprint != snapshot.fingerprint:
+            what = "is not loaded" if served is None else "is another file by now"
+            raise KernelError("SNAPSHOT_MODEL", f"{snapshot.model_id} {what}", {"model": snapshot.model_id})
+        return served
+
+    async def _take_prefix(self, process: Process, offset: int, data: bytes) -> None:
+        if offset or process.pid in self._prefixing:
+            raise KernelError("MEMW_INVALID", "a memory prefix is one write at offset 0")
+        self._prefixing.add(process.pid)
+        try:
+            await self._served(process).prefix(process, data)
+        finally:
+            self._prefixing.discard(process.pid)
+        if process.state.ended:
+            raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
+        self._have_memory(process)
+
+    def _written(self, process: Process, write: asyncio.Future[int]) -> None:
+        """A write that waited for room is done with."""
+        process.queued_writes -= 1
+        error = None if write.cancelled() else write.exception()
+        if process.state.ended:
+            return
+        self.events.emit("memory_written", process, ok=error is None, error=str(error or ""))
+        if not process.queued_writes:
+            self._have_memory(process)
+
+    def _have_memory(self, process: Process) -> None:
+        if process.wait is Wait.MEMORY:
+            process.move(Event.WAKE, self.clock())
+            self._wake(process)
+        elif process.waiting_before is Wait.MEMORY:
+            process.waiting_before = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from agentkernel import log
@@ -18,10 +19,12 @@ from agentkernel.context import oldest
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.events import Events
-from agentkernel.models import Models
+from agentkernel.memory import Memory
+from agentkernel.models import MIB, Models
 from agentkernel.process import Event, Message, Owner, Process, ProcessTable, Sink, State, Wait
 from agentkernel.request import summarizer
 from agentkernel.serving import Served
+from agentkernel.snapshots import Snapshots
 
 _log = log.get("kernel")
 
@@ -49,6 +52,11 @@ class Lifecycle:
         self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
         self.draining = False
         self.events = Events()
+        state, memory = Path(config.state), config.memory
+        self.snapshots = Snapshots(state / "snapshots", config.limits.snapshots)
+        spill = state / "memory" if memory.process_disk_mb else None
+        self.memory = Memory(memory.process_ram_mb * MIB, memory.process_disk_mb * MIB, spill)
+        self._prefixing: set[int] = set()  # PIDs whose memory prefix is on its way to the engine
         self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
@@ -155,6 +163,11 @@ class Lifecycle:
                     self._end(process, Event.TERMINATE, "shutdown")
         await self.models.stop()
 
+    async def close(self) -> None:
+        """End the engines and give up the memory; nothing can be asked any more."""
+        await self.models.stop()
+        await self.memory.close()
+
     def _give_out(self, process: Process, text: bytes) -> bool:
         start = process.offset
         process.offset += len(text)
@@ -185,6 +198,7 @@ class Lifecycle:
         now = self.clock()
         process.move(event, now, reason=reason)
         self._served(process).close(process)
+        self.memory.forget(process.pid)
         if process.on_end is not None:
             process.on_end(process)
         if child := self._summaries.get(process.pid):

@@ -27,7 +27,7 @@ from agentkernel.serving import Host, Served
 
 _DEFAULT_CONTEXT = 4096  # tokens a slot, where the model was trained for at least that
 _DEFAULT_SLOTS = 16
-_MIB = 1 << 20
+MIB = 1 << 20
 _IMAGE_SHARE = 8  # without `memory.ram_mb`, images take at most 1/8 of free memory
 _KV_SHARE = 4  # without `engine.slots`, KV slots take at most 1/4 of free memory
 
@@ -185,8 +185,8 @@ class Models:
         memory = self._config.memory
         if memory.paging == "off":
             return Pager(0, 0)
-        ram = memory.ram_mb * _MIB or psutil.virtual_memory().available // _IMAGE_SHARE
-        return Pager(ram, memory.disk_mb * _MIB, memory.policy)
+        ram = memory.ram_mb * MIB or psutil.virtual_memory().available // _IMAGE_SHARE
+        return Pager(ram, memory.disk_mb * MIB, memory.policy)
 
     def _image_folder(self, card: ModelCard) -> str:
         """A directory of this model's own."""

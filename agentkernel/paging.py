@@ -176,6 +176,22 @@ class Paging:
         entry = self.pager.entry(pid)
         return ("tokens", 0) if entry is None else (entry.tier.value, self._computed(pid))
 
+    def moved(self, pid: int) -> Moves:
+        """What was moved of the process's context, or with 0 of all."""
+        return self.moves.get(pid, Moves())
+
+    def tokens_by_tier(self) -> dict[str, int]:
+        """Tokens computed and held, of live processes and of others."""
+        held = dict.fromkeys((tier.value for tier in Tier), 0)
+        for entry in self.pager.entries():
+            held[entry.tier.value] += self._computed(entry.pid)
+        return held
+
+    def shared_tokens(self) -> int:
+        """Tokens held by processes that got them from others."""
+        moves = ((pid, moves.shared) for pid, moves in self.moves.items() if pid and moves.shared)
+        return sum(min(shared, self._computed(pid)) for pid, shared in moves)
+
     def settle(self) -> float:
         """Seconds a slot stays with its process, at least."""
         return self.pager.rates.settle

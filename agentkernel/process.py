@@ -213,6 +213,7 @@ class Process:
     draws: int = 0  # random numbers the sampler has used in this turn
     offset: int = 0  # bytes of output given out
     syscalls: int = 0
+    queued_writes: int = 0  # to its memory, that wait for room
     ended: float = 0.0
 
     sink: Sink | None = None

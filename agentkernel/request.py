@@ -92,8 +92,11 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ""
         return {"owner": f"owner:{owner.id}", "none": ""}.get(self.share, self.share)
 
-    def plan(self, defaults: Generation, base_seed: int, pid: int) -> Plan:
-        """The frozen plan of the process with this PID. Raises EXEC_INVALID or TOOL_NOT_FOUND."""
+    def plan(self, defaults: Generation, base_seed: int, pid: int, base: tuple[int, ...] = ()) -> Plan:
+        """The frozen plan of the process with this PID, whose prompt follows the tokens of `base`.
+
+        Raises EXEC_INVALID or TOOL_NOT_FOUND.
+        """
         self._check()
         seed = defaults.seed if self.seed is None else self.seed
         if seed is None:
@@ -124,6 +127,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             interactive=self.interactive,
             context_strategy=self.context_strategy,
             memory_prefix=self.memory_prefix,
+            base=base,
         )
 
     def quotas(self, plan: Plan) -> tuple[int, int]:

@@ -34,6 +34,8 @@ context
 snapshots
 spill
 memory
+spill
+memory
 events
 gguf
 catalog
@@ -57,6 +59,7 @@ models
 lifecycle
 kernel
 report
+payloads
 dispatch
 auth
 outbox

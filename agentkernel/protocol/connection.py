@@ -29,10 +29,10 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Answer:
-    """What a verb answers: JSON data for v1, a line or lines for the text dialect."""
+    """What a verb answers: JSON data for v1; a line, lines or bytes for the text dialect."""
 
     data: dict[str, Any]
-    text: str
+    text: str | bytes
     code: str = ""
 
 
@@ -80,7 +80,8 @@ class ServerConnection:
         """The bytes of a +OK."""
         code = answer.code or verb
         if not self.v1:
-            return encode_reply(Reply(ok=True, code=code, payload=answer.text.encode()))
+            text = answer.text.encode() if isinstance(answer.text, str) else answer.text
+            return encode_reply(Reply(ok=True, code=code, payload=text))
         payload = _envelope(verb.lower(), request_id, code, data=answer.data)
         return encode_reply(Reply(ok=True, code=code, payload=payload))
 

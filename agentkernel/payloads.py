@@ -1,0 +1,152 @@
+"""What clients send behind a verb, as typed values; pure.
+
+Every function raises KernelError for what it can't take; `missing` and `invalid` are the codes to use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import msgspec
+
+from agentkernel.errors import KernelError
+from agentkernel.request import ExecRequest
+
+_HINT = re.compile(r"\s*(capability|from|share)=([^;\s]*);\s*", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
+_WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
+_WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
+_READ = re.compile(rb"(?P<pid>\S+)(?:\s+(?P<offset>[0-9]{1,18})(?:\s+(?P<length>[0-9]{1,18}))?)?")
+_FIRST = re.compile(r"(\{.*\}|\S*)\s*(.*)", re.DOTALL)
+
+
+def parse_text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
+    """The payload as text. Raises the code for bytes that are not UTF-8, and for NUL."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise KernelError(code, f"not UTF-8: {error.reason} at byte {error.start}") from error
+    if "\0" in text:
+        raise KernelError(code, f"NUL at character {text.index(chr(0))}")
+    return text
+
+
+def parse_name(text: str) -> str:
+    """A snapshot's name."""
+    if not _NAME.fullmatch(text):
+        raise KernelError("SNAPSHOT_INVALID")
+    return text
+
+
+def parse_first(payload: bytes) -> tuple[bytes, str]:
+    """The PID, a word or a JSON object, and what follows it."""
+    first, rest = cast("re.Match[str]", _FIRST.fullmatch(parse_text(payload).strip())).groups()
+    return first.encode(), rest
+
+
+def parse_pid(payload: bytes, missing: str = "MISSING_PID", invalid: str = "INVALID_PID") -> int:
+    """A PID: digits, or a JSON object that names it."""
+    text = payload.strip()
+    if text.startswith(b"{"):
+        text = _json_pid(text, invalid)
+    if not text:
+        raise KernelError(missing)
+    if not re.fullmatch(rb"[0-9]{1,18}", text) or int(text) == 0:
+        raise KernelError(invalid, f"{text[:32].decode('ascii', 'replace')!r} is no PID")
+    return int(text)
+
+
+class _PidObject(msgspec.Struct):
+    pid: int | str | None = None
+    session_id: str = ""
+
+
+def _json_pid(payload: bytes, invalid: str) -> bytes:
+    try:
+        named = msgspec.json.decode(payload, type=_PidObject)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise KernelError(invalid, str(error)) from error
+    value = named.session_id.removeprefix("session-") if named.pid is None else named.pid
+    return str(value).encode()
+
+
+def parse_seconds(text: str) -> float:
+    """A number of seconds."""
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,6})?", text.strip()):
+        raise KernelError("BAD_PAYLOAD", f"{text[:32]!r} is no number of seconds")
+    return float(text)
+
+
+def parse_settings(payload: bytes, aliases: dict[str, str], code: str) -> dict[str, str]:
+    """`key=value` pairs separated by commas or semicolons."""
+    out = {}
+    for part in re.split(r"[,;]", parse_text(payload, code)):
+        if not part.strip():
+            continue
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise KernelError(code, f"{part.strip()[:32]!r} is not key=value")
+        name = key.strip().lower()
+        out[aliases.get(name, name)] = value.strip()
+    return out
+
+
+def parse_exec(payload: bytes, *, v1: bool) -> ExecRequest:
+    """EXEC's payload: in v1 a JSON object or a prompt, in the text dialect a prompt."""
+    text = parse_text(payload, "EXEC_INVALID")
+    if v1 and text.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(payload, type=ExecRequest)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise KernelError("EXEC_INVALID", str(error)) from error
+    hints, at = {}, 0
+    while hint := _HINT.match(text, at):
+        name = hint[1].lower()
+        hints[name], at = hint[2].lower() if name == "capability" else hint[2], hint.end()
+    try:
+        return msgspec.convert({"prompt": text[at:], **hints}, ExecRequest)
+    except msgspec.ValidationError as error:
+        raise KernelError("EXEC_INVALID", str(error)) from error
+
+
+class _InputObject(_PidObject):
+    prompt: str = ""
+
+
+def parse_input(payload: bytes, *, v1: bool) -> tuple[int, str]:
+    """SEND_INPUT's payload: a JSON object in v1, `pid text` in either dialect."""
+    text = parse_text(payload).strip()
+    if not text:
+        raise KernelError("MISSING_PID")
+    if v1 and text.startswith("{"):
+        try:
+            prompt = msgspec.json.decode(payload, type=_InputObject).prompt
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise KernelError("BAD_PAYLOAD", str(error)) from error
+        pid = parse_pid(payload)
+    else:
+        first, *rest = text.split(None, 1)
+        pid, prompt = parse_pid(first.encode()), "".join(rest)
+    if not prompt.strip():
+        raise KernelError("BAD_PAYLOAD", "the input is empty")
+    return pid, prompt
+
+
+def parse_write(payload: bytes) -> tuple[int, int, bytes]:
+    """MEMW's payload: PID, offset and bytes."""
+    match = _WRITE.fullmatch(payload) or _WRITE_TEXT.fullmatch(payload)
+    if match is None or not match["data"]:
+        raise KernelError("MEMW_INVALID", "PID, an offset perhaps, a line's end or |, and bytes")
+    pid = parse_pid(match["pid"], "MEMW_INVALID", "MEMW_INVALID")
+    return pid, int(match["offset"] or 0), match["data"]
+
+
+def parse_range(payload: bytes) -> tuple[int, int, int | None]:
+    """MEMR's payload: PID, offset and length, none for all there is."""
+    match = _READ.fullmatch(payload.strip())
+    if match is None:
+        raise KernelError("MEMR_INVALID")
+    length = None if match["length"] is None else int(match["length"])
+    return parse_pid(match["pid"], "MEMR_INVALID", "MEMR_INVALID"), int(match["offset"] or 0), length
