@@ -104,8 +104,14 @@ class Kernel(Lifecycle):
         process = self._mine(owner, pid)
         if process.plan.memory_prefix and not process.soft:
             await self._take_prefix(process, offset, data)
-        if self.config.memory.when_full == "refuse" or self.memory.room(pid, offset, len(data)):
-            return await self.memory.write(pid, offset, data)
+        refuse = self.config.memory.when_full == "refuse"
+        if refuse or self.memory.room(pid, offset, len(data)):
+            try:
+                return await self.memory.write(pid, offset, data)
+            except KernelError as error:
+                if refuse or error.code != "MEMW_FAILED" or self.memory.room(pid, offset, len(data)):
+                    raise
+                self._mine(owner, pid)  # somebody else took the room; it may have ended meanwhile
         write = self.memory.queue(pid, offset, data)
         process.queued_writes += 1
         if process.state in (State.READY, State.RUNNING):

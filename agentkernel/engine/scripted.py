@@ -132,7 +132,7 @@ class ScriptedEngine:
             return port.Opened(request.pid, [port.SOFT] * rows)
         text = request.messages[-1].content if request.messages else request.prompt or ""
         tokens = request.tokens or [*request.base, *([_END] if request.base else []), *text.encode()]
-        if len(tokens) >= self._slots.context and not request.turn_over:
+        if len(tokens) >= self._slots.context and not request.tokens:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
             raise KernelError("MEMORY_ADMISSION", message)
         if not tokens:
