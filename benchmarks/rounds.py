@@ -97,7 +97,10 @@ async def _on_kernel(kernel: Kernel, work: Work, pair: int) -> Outcome:
         began = time.monotonic()
         await asyncio.gather(*(_live(mine, work, pair, i) for i in range(work.agents)))
         seconds = time.monotonic() - began
-        return Outcome(seconds, await _prefilled(mine) - before)
+        sampled = (
+            work.agents * work.rounds
+        )  # a prompt's last token counts as decoding there, as a prompt's here
+        return Outcome(seconds, await _prefilled(mine) - before + sampled)
 
 
 async def _prefilled(mine: Agents) -> int:
