@@ -164,6 +164,8 @@ class Served:
             self.scheduler.remove(process.pid)
             self._send(*self.paging.close(process, self._clock()), *self.paging.due())
             self.schedule()
+            if not self.processes:
+                self._check()
 
     def schedule(self) -> None:
         """Apply what the scheduler decides."""
@@ -187,6 +189,14 @@ class Served:
         if due is not None:
             when = max(due, now + _TICK)  # a timer may be early by the clock's resolution
             self._timer = self._loop.call_at(when, self.schedule)
+
+    def _check(self) -> None:
+        """Nothing runs: every slot and image must be accounted for."""
+        try:
+            self.scheduler.check_integrity()
+            self.paging.pager.check_integrity()
+        except ValueError as error:
+            _log.error("the books are wrong", model=self.card.id, error=str(error))
 
     def _send(self, *commands: port.Signal) -> None:
         for command in commands:

@@ -114,3 +114,27 @@ def test_without_budgets_nothing_is_kept(size):
     pager = Pager(0, 0)
     assert not pager.leave(entry(1, size + 1), 0.0)
     assert pager.entries() == []
+
+
+def test_a_process_s_own_waits_count_before_everybodys():
+    """Who always comes back soon keeps its image, where others of the kind wait long; until it ends."""
+    pager = Pager(ram=250, disk=0)
+    for pid, waited in ((1, 0.1), (2, 500.0), (3, 500.0)):
+        pager.leave(entry(pid, since=0.0), 0.0)
+        pager.enter(pid, 1, waited)
+    assert pager.expected_wait(entry(1)) < 1 < pager.expected_wait(entry(4))
+    for pid in (1, 2, 3):
+        pager.leave(entry(pid), 0.0)
+    assert pager.reclaim() == [Drop(2)]
+    pager.end(1)
+    assert pager.expected_wait(entry(1)) == pager.expected_wait(entry(4))
+    assert pager.expected_wait(entry(1, kind="output")) != pager.expected_wait(entry(1))
+
+
+def test_a_slot_settles_for_fifty_times_what_moving_a_context_takes():
+    """So that paging is 2 % of the time at most; nothing measured, nothing to wait for."""
+    pager = Pager(ram=250, disk=0)
+    assert pager.rates.settle == 0
+    pager.rates.page_out.observe(1, 3.0)
+    pager.rates.page_in.observe(1, 1.0)
+    assert pager.rates.settle == pytest.approx(0.2)

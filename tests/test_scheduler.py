@@ -150,3 +150,54 @@ def test_its_repr_shows_its_load() -> None:
     made = scheduler(2, 1, 2, 3)
     granted(made)
     assert repr(made) == "<Scheduler slots=2 free=0 tasks=3>"
+
+
+def test_a_slot_settles_before_it_changes_hands_and_says_when_it_has() -> None:
+    made = scheduler(2, 1, 2)
+    made.assign(now=10.0, settle=0.5)
+    made.set_runnable(1, runnable=False)
+    made.add(3, "critical")
+    assert made.assign(now=10.4, settle=0.5) == []
+    assert made.due == 10.5
+    assert made.assign(now=10.5, settle=0.5) == [Revoke(1, 0), Grant(3, 0)]
+    assert made.due is None
+
+
+def test_of_idle_holders_one_that_has_settled_gives_way() -> None:
+    made = scheduler(2, 1)
+    made.assign(now=1.0)
+    made.add(2, "normal")
+    made.assign(now=2.0)
+    made.set_runnable(2, runnable=False)
+    made.set_runnable(1, runnable=False)
+    made.add(3, "normal")
+    assert made.assign(now=2.1, settle=1.0) == [Revoke(1, 0), Grant(3, 0)]
+
+
+def test_nothing_is_due_while_nobody_waits_or_everybody_runs() -> None:
+    made = scheduler(1, 1)
+    made.assign(now=1.0, settle=9.0)
+    made.set_runnable(1, runnable=False)
+    made.assign(now=1.1, settle=9.0)
+    assert made.due is None
+    made.set_runnable(1, runnable=True)
+    made.add(2, "normal")
+    made.assign(now=1.2, settle=9.0)
+    assert made.due is None
+
+
+def test_it_knows_how_many_wait() -> None:
+    made = scheduler(1, 1, 2, 3)
+    assert made.waiting == 3
+    made.assign()
+    assert made.waiting == 2
+    made.set_runnable(2, runnable=False)
+    assert made.waiting == 1
+    made.set_runnable(2, runnable=True)
+    made.remove(3)
+    made.set_runnable(1, runnable=False)
+    assert made.waiting == 1
+    made.assign()
+    assert made.waiting == 0
+    made.reset()
+    assert made.waiting == 1

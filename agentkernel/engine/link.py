@@ -137,7 +137,8 @@ class EngineProcess(asyncio.Protocol):
             case port.Refused(pid=0):
                 self._fail_load(KernelError(event.code, event.message))
             case port.Refused(pid=pid):
-                self._answer(pid).set_exception(KernelError(event.code, event.message))
+                error = KernelError(event.code, event.message, {**event.details})
+                self._answer(pid).set_exception(error)
             case port.Progress(fraction=fraction):
                 self._on_progress(fraction)
             case port.Ready() if self._ready is not None and not self._ready.done():

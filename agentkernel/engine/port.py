@@ -188,6 +188,7 @@ class Refused(msgspec.Struct, tag=True):
     pid: int
     code: str
     message: str
+    details: dict[str, int] = {}
 
 
 class Opened(msgspec.Struct, tag=True):

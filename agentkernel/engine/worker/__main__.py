@@ -105,8 +105,8 @@ class Worker:
         except llama.LlamaError as error:
             code = "MEMW_INVALID" if isinstance(request, port.Prefix) else "EXEC_INVALID"
             self._send(port.Refused(request.pid, code, str(error)))
-        except MemoryError as error:
-            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error)))
+        except llama.NoRoom as error:
+            self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error), error.details))
         return None
 
     def _open(self, request: port.Open) -> batcher.Sequence:
@@ -168,13 +168,15 @@ class Worker:
         sequence, limit = self._batcher.sequence(request.pid), self._context.context
         tokens = prompt.next_turn(self._model, request.message, limit, raw=sequence.raw)
         if not self._batcher.append(request.pid, tokens, request.budget):
-            raise MemoryError(f"{len(tokens)} more tokens do not fit into a context of {limit}")
+            text = f"{len(tokens)} more tokens do not fit into a context of {limit}"
+            raise llama.NoRoom(text, len(tokens), limit)
         self._send(port.Opened(request.pid, tokens, [sequence.closing]))
 
     def _prefix(self, request: port.Prefix) -> None:
         rows = llama.rows(request.rows, self._model.width)
         if not self._batcher.prefix(request.pid, rows):
-            raise MemoryError(f"{len(rows)} rows do not fit into a context of {self._context.context}")
+            text = f"{len(rows)} rows do not fit into a context of {self._context.context}"
+            raise llama.NoRoom(text, len(rows), self._context.context)
         self._send(port.Opened(request.pid, [port.SOFT] * len(rows)))
 
 

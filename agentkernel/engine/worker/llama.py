@@ -26,6 +26,14 @@ class LlamaError(Exception):
     """The library refused; the text is its own last words where it had some."""
 
 
+class NoRoom(Exception):  # noqa: N818 - what it says, no error of the program
+    """Tokens that do not fit into a context."""
+
+    def __init__(self, text: str, tokens: int, context: int) -> None:
+        super().__init__(text)
+        self.details = {"tokens": tokens, "context": context}
+
+
 _SPOKEN = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR of ggml.h
 _last_words: deque[str] = deque(maxlen=8)
 
@@ -86,7 +94,7 @@ class Model:
         self._specials = self._special_texts()
 
     def tokenize_within(self, text: str, limit: int, *, bos: bool) -> list[int]:
-        """Token ids as `tokenize` gives them. Raises MemoryError when they are sure to be over the limit.
+        """Token ids as `tokenize` gives them. Raises NoRoom when they are sure to be over the limit.
 
         The library's time grows faster than the text: a long one is counted in parts first, whose seams
         cost a few tokens each at most.
@@ -95,10 +103,10 @@ class Model:
         for start in range(0, len(text) if len(text) > _PART else 0, _PART):
             count += max(0, len(self.tokenize(text[start : start + _PART], bos=False)) - _SEAM)
             if count >= limit:
-                raise MemoryError(f"prompt of over {count} tokens, context of {limit}")
+                raise NoRoom(f"prompt of over {count} tokens, context of {limit}", count, limit)
         tokens = self.tokenize(text, bos=bos)
         if len(tokens) >= limit:
-            raise MemoryError(f"prompt of {len(tokens)} tokens, context of {limit}")
+            raise NoRoom(f"prompt of {len(tokens)} tokens, context of {limit}", len(tokens), limit)
         return tokens
 
     def tokenize(self, text: str, *, bos: bool) -> list[int]:

@@ -42,7 +42,7 @@ class _Seam(NamedTuple):
 
 
 def first_turn(model: Model, request: port.Open, limit: int) -> Prompt:
-    """The context of a new process. Raises LlamaError, or MemoryError when it reaches the limit."""
+    """The context of a new process. Raises LlamaError, or NoRoom when it reaches the limit."""
     base, prompt = request.base, request.prompt or ""
     if base:
         new = next_turn(model, Message("user", prompt), limit - len(base), raw=request.raw)
