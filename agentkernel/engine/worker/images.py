@@ -71,7 +71,8 @@ class Images:
         self._files = ThreadPoolExecutor(1, "images")
         if folder is not None:
             for left in folder.glob("*.kv*"):  # of an engine that is gone
-                left.unlink()
+                with contextlib.suppress(OSError):  # what stays is never read
+                    left.unlink()
 
     def save(self, pid: int, slot: int, tokens: int) -> bool:
         """Keep the slot's first `tokens` tokens in memory; False when the library can't."""
