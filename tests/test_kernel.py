@@ -135,6 +135,21 @@ def test_what_is_not_admitted_leaves_nothing_behind(tmp_path: Path, fields: dict
     run(main())
 
 
+def test_the_queue_for_a_slot_is_bounded_and_its_refusal_says_how_long_it_is(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, engine={"slots": 1}, limits={"queued": 2})
+        for _ in range(3):
+            await bench.exec(max_tokens=2)
+        error = await refused(bench.exec())
+        assert (error.code, error.details) == ("BUSY", {"queued": 2})
+        bench.step(2)
+        await bench.exec(max_tokens=2)
+        bench.finish()
+        assert bench.screen.text == dict.fromkeys((1, 2, 3, 4), words(2))
+
+    run(main())
+
+
 def test_a_full_table_refuses(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, limits={"processes": 2})

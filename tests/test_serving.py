@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from agentkernel.engine import port
 from agentkernel.engine.scripted import ScriptedEngine
@@ -261,5 +262,21 @@ def test_a_request_that_kills_engines_fails_alone_however_often_it_comes(tmp_pat
         assert len(bench.engines) == 1 + 3 * 2
         bench.finish()
         assert (neighbour.reason, bench.screen.text[1]) == ("length", words(5))
+
+    run(main())
+
+
+def test_when_nothing_runs_the_books_are_checked(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        served = bench.kernel.models.current()
+        for leak in (False, True):
+            await bench.exec(max_tokens=1)
+            if leak:
+                served.scheduler._free.clear()
+            with structlog.testing.capture_logs() as logs:
+                bench.finish()
+            wrong = [entry["error"] for entry in logs if entry["event"] == "the books are wrong"]
+            assert wrong == (["slots leaked: held [], free [0]"] if leak else [])
 
     run(main())
