@@ -130,7 +130,7 @@ class Lifecycle:
         process.generated += new
         process.turn_tokens += new
         process.draws = output.draws
-        if process.phase == "prefill" and output.tokens:
+        if process.state is State.RUNNING and process.phase == "prefill" and output.tokens:
             process.enter("decode", self.clock())
         keeps_up = self._give_out(process, output.text)
         if output.end:
@@ -284,6 +284,8 @@ class Lifecycle:
             self._give_way(process, cut, summary)
 
     def _give_way(self, process: Process, cut: tuple[int, int], summary: Sequence[int]) -> None:
+        if len(summary) >= cut[1] - cut[0]:  # it would make no room
+            summary = ()
         self._served(process).splice(process, *cut, summary)
         self.events.emit(
             "context_summarized" if summary else "context_slid",
