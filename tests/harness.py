@@ -8,6 +8,7 @@ import functools
 import re
 import socket
 import struct
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -23,6 +24,7 @@ from agentkernel.kernel import Kernel
 from agentkernel.process import Owner, State
 from agentkernel.protocol.framing import Frame, Reply, ReplyParser
 from agentkernel.server import Connection, Server
+from tests.acts import act
 
 CLOSED = "<closed>"  # how a session says that the server has closed the connection
 ENDED = "<end>"  # and that the client has ended its input
@@ -64,29 +66,31 @@ async def scripted_server(
     listen: bool = True,
 ) -> AsyncIterator[Bench]:
     """Serve on a free port, or on none, until the block ends; `model` is loaded unless it is empty."""
-    tree = {"models": str(models), "server": {"port": 0}} | (settings or {})
     engines: list[ScriptedEngine] = []
 
     def make_engine() -> ScriptedEngine:
         engines.append(engine(script, auto=auto))
         return engines[-1]
 
-    kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine)
-    server = Server(kernel, principals or Principals({}, required=False))
-    if model:
-        await kernel.models.load(model)
-    port = 0
-    if listen:
-        port = (await server.bind())[1]
-        await server.start()
-    running = asyncio.create_task(server.run())
-    await asyncio.sleep(0)
-    try:
-        yield Bench(kernel, server, port, engines, auto)
-    finally:
-        server.stop()
-        server.stop()  # at once
-        await running
+    with tempfile.TemporaryDirectory() as state:
+        tree = {"models": str(models), "state": state, "server": {"port": 0}} | (settings or {})
+        kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine)
+        server = Server(kernel, principals or Principals({}, required=False))
+        if model:
+            await kernel.models.load(model)
+        port = 0
+        if listen:
+            port = (await server.bind())[1]
+            await server.start()
+        running = asyncio.create_task(server.run())
+        await asyncio.sleep(0)
+        try:
+            yield Bench(kernel, server, port, engines, auto)
+        finally:
+            server.stop()
+            server.stop()  # at once
+            await running
+            await kernel.close()
 
 
 def run(main) -> None:
@@ -252,7 +256,7 @@ Connect = Callable[[], contextlib.AbstractAsyncContextManager[Peer]]
 class Exchange:
     """What one client sends at one time, and the lines it must get before the session goes on.
 
-    `sent` holds lines, and bytes that go out as they are. With `act` the engine moves first.
+    `sent` holds lines, and bytes that go out as they are. With `act` that happens first.
     """
 
     sent: list[str | bytes]
@@ -261,15 +265,15 @@ class Exchange:
     act: str = ""
 
 
-_LINE = re.compile(r"([1-9]?)(>x|[<>!])(?: (.*))?")
+_LINE = re.compile(r"([1-9]?)([<>]x|[<>!])(?: (.*))?")
 
 
 def parse_session(text: str) -> list[Exchange]:
     """A session from its lines.
 
     `>` a client's line, `>x` its bytes in hexadecimal, `> <end>` the end of its input; `<` a line it
-    gets, `< <closed>` the end of what it gets; a digit in front numbers a client other than the first.
-    `!` what the engine does (`_act`); `#` a comment.
+    gets, `<x` a payload with NUL in hexadecimal, `< <closed>` the end of what it gets; a digit in front
+    numbers a client other than the first. `!` what else happens (`tests.acts`); `#` a comment.
     """
     exchanges: list[Exchange] = []
     for line in text.splitlines():
@@ -280,12 +284,12 @@ def parse_session(text: str) -> list[Exchange]:
             raise ValueError(f"not a session's line: {line!r}")
         client, kind, rest = int(match[1] or 1), match[2], match[3] or ""
         last = exchanges[-1] if exchanges else None
-        answered = last is None or last.client != client or (last.expected and kind != "<")
+        answered = last is None or last.client != client or (last.expected and kind[0] != "<")
         if kind == "!":
             exchanges.append(Exchange([], [], client, rest))
-        elif answered or (last.act and kind != "<"):
+        elif answered or (last.act and kind[0] != "<"):
             exchanges.append(Exchange([], [], client))
-        if kind == "<":
+        if kind[0] == "<":
             exchanges[-1].expected.append(rest)
         elif kind != "!":
             exchanges[-1].sent.append(bytes.fromhex(rest) if kind == ">x" else rest)
@@ -304,6 +308,8 @@ def rendered(item: Reply | Frame | None) -> list[str]:
     """A reply, a frame or the end of the connection as a session's lines."""
     if item is None:
         return [CLOSED]
+    if b"\0" in item.payload:
+        return [head(item), item.payload.hex()]
     payload = item.payload.decode()
     return [head(item), *payload.removesuffix("\n").split("\n")] if payload else [head(item)]
 
@@ -321,7 +327,7 @@ async def play(
     async with contextlib.AsyncExitStack() as stack:
         for exchange in exchanges:
             if exchange.act and bench:
-                await _act(bench, *exchange.act.split())
+                await act(bench, *exchange.act.split())
             if exchange.client not in peers:
                 peers[exchange.client] = await stack.enter_async_context(connect())
             await _send(peers[exchange.client], exchange.sent, chunk)
@@ -345,26 +351,6 @@ async def _kill_the_rest(bench: Bench) -> None:
         await asyncio.sleep(0)  # their output is the session's to tell
     for process in bench.kernel.table:
         bench.kernel.kill(Owner(0, "the session's end", admin=True), process.pid)
-
-
-async def _act(bench: Bench, what: str, count: str = "1") -> None:
-    """`step N`: the engine steps; `die N`: it dies and another begins; `load`: what it loads is loaded."""
-    await asyncio.sleep(0)  # a new process gets its slot in the round after its reply
-    for _ in range(int(count)):
-        if what == "step":
-            assert bench.engines[-1].step(), "no process runs"
-        elif what == "die":
-            served = bench.kernel.models.current()
-            before = served.restarts
-            bench.engines[-1].die()
-            while served.restarts == before and not served.broken:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
-        elif what == "load":
-            while not bench.engines:  # noqa: ASYNC110 - a thread reads the file
-                await asyncio.sleep(0)
-            bench.engines[-1].may_load.set()
-        else:
-            raise ValueError(what)
 
 
 async def _send(peer: Peer, sent: Sequence[str | bytes], chunk: int) -> None:

@@ -86,8 +86,8 @@ def test_status_of_the_kernel_reads_in_the_order_clients_know_and_ours_come_last
             in (answer.text)
         )
         assert (
-            " engine_slots=2 engine_context=256 engine_threads=1 engine_restarts=0 engine_jail=none"
-            in answer.text
+            " engine_slots=2 engine_context=256 engine_threads=1 engine_restarts=0 engine_prompt_tokens=5 "
+            "engine_jail=none " in answer.text
         )
 
     run(main())

@@ -1,0 +1,67 @@
+"""What happens at a kernel under test besides what its clients send: a session's `!` lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentkernel.memory import PAGE
+
+if TYPE_CHECKING:
+    from tests.harness import Bench
+
+
+async def step(bench: Bench, count: int) -> None:
+    """The engine steps, so many times."""
+    for _ in range(count):
+        assert bench.engines[-1].step(), "no process runs"
+
+
+async def die(bench: Bench, count: int) -> None:
+    """It dies and another begins, so many times."""
+    for _ in range(count):
+        served = bench.kernel.models.current()
+        before = served.restarts
+        bench.engines[-1].die()
+        while served.restarts == before and not served.broken:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+
+
+async def load(bench: Bench, _count: int) -> None:
+    """What it loads is loaded."""
+    while not bench.engines:  # noqa: ASYNC110 - a thread reads the file
+        await asyncio.sleep(0)
+    bench.engines[-1].may_load.set()
+
+
+async def fill(bench: Bench, count: int) -> None:
+    """Process 1 fills so many pages of its memory."""
+    await bench.kernel.memory.write(1, 0, bytes(count * PAGE))
+
+
+async def rot(bench: Bench, _count: int) -> None:
+    """What processes' memory has on disk is no longer what was written."""
+    file = bench.kernel.memory._file
+    os.pwrite(file._fd, bytes(PAGE), 0)
+
+
+async def lose(bench: Bench, _count: int) -> None:
+    """The folder of snapshots can't be written."""
+    folder = Path(bench.kernel.config.state) / "snapshots"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.touch()
+
+
+ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
+    act.__name__: act for act in (step, die, load, fill, rot, lose)
+}
+
+
+async def act(bench: Bench, what: str, count: str = "1") -> None:
+    """Do what a `!` line says: the name of one of `ACTS`, and a number perhaps."""
+    await asyncio.sleep(0)  # a new process gets its slot in the round after its reply
+    await ACTS[what](bench, int(count))
