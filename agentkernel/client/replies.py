@@ -86,6 +86,7 @@ class EngineState(msgspec.Struct):
     engine_context: int
     engine_threads: int
     engine_restarts: int
+    engine_prompt_tokens: int = 0
     jail: list[str] = []
 
 
@@ -103,6 +104,7 @@ class KernelStatus(msgspec.Struct):
     memory: dict[str, Any] = {}
     scheduler: dict[str, int] = {}
     engine: EngineState | None = None
+    images: dict[str, int] = {}
 
 
 class ProcessStatus(msgspec.Struct):
@@ -126,6 +128,9 @@ class ProcessStatus(msgspec.Struct):
     prompt_tokens: int = 0
     seed: int = 0
     interactive: bool = False
+    parent: int = 0
+    context_tokens: int = 0
+    context_strategy: str = ""
     on_disconnect: str = ""
     attached: bool = True
     queue_position: int | None = None
@@ -211,6 +216,7 @@ class Started(msgspec.Struct):
     workload: str
     priority: str
     context_window_size: int
+    context_strategy: str = ""
     model: str = ""
     prompt_tokens: int = 0
     seed: int = 0
@@ -252,6 +258,103 @@ class Signalled(msgspec.Struct):
     pid: int
     status: str
     mode: str
+
+
+class Snapshotted(msgspec.Struct):
+    """SNAPSHOT: what was kept."""
+
+    pid: int
+    name: str
+    tokens: int
+    model: str
+
+
+class Snapshot(msgspec.Struct):
+    """One row of LIST_SNAPSHOTS; `share` says who may use it, `created` is Unix time."""
+
+    name: str
+    owner: str
+    model: str
+    tokens: int
+    share: str
+    created: float
+
+
+class SnapshotList(msgspec.Struct):
+    """LIST_SNAPSHOTS."""
+
+    total_snapshots: int
+    snapshots: list[Snapshot]
+
+
+class DroppedSnapshot(msgspec.Struct):
+    """DROP_SNAPSHOT."""
+
+    name: str
+
+
+class Written(msgspec.Struct):
+    """MEMW: `status` is written or queued."""
+
+    pid: int
+    status: str
+    message: str
+
+
+class Read(msgspec.Struct):
+    """MEMR; `size` is that of all the process's memory."""
+
+    pid: int
+    offset: int
+    length: int
+    size: int
+    data: bytes
+
+
+class Memory(msgspec.Struct):
+    """What MEM says in either form: pages, and with a model loaded contexts (`kv_…`); times are ms."""
+
+    total_blocks: int
+    free_blocks: int
+    alloc_bytes: int
+    ram_bytes: int
+    disk_bytes: int
+    waiting: int
+    evictions: int
+    swap_count: int
+    swap_faults: int
+    swap_failures: int
+    pending_swaps: int
+    oom_events: int
+    page_in_bytes: int
+    page_in_ms: float
+    page_out_bytes: int
+    page_out_ms: float
+    kv_bytes: int = 0
+    kv_page_ins: int = 0
+    kv_in_bytes: int = 0
+    kv_in_ms: float = 0.0
+    kv_page_outs: int = 0
+    kv_out_bytes: int = 0
+    kv_out_ms: float = 0.0
+
+
+class KernelMemory(Memory, kw_only=True):
+    """MEM without a PID: tokens of contexts by tier."""
+
+    kv_slot_tokens: int = 0
+    kv_ram_tokens: int = 0
+    kv_disk_tokens: int = 0
+
+
+class ProcessMemory(Memory, kw_only=True):
+    """MEM of a process; `size` is the end of what was written."""
+
+    pid: int
+    size: int
+    kv_tier: str
+    kv_tokens: int
+    kv_shared_tokens: int
 
 
 class Prioritised(msgspec.Struct):

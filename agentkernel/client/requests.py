@@ -29,7 +29,7 @@ class Request(Generic[T]):
 
 
 class ExecOptions(TypedDict, total=False):
-    """What EXEC takes beside the prompt; left out, the kernel's defaults hold."""
+    """What EXEC takes beside the prompt; left out, the kernel's defaults hold. `from_` is its key `from`."""
 
     raw: bool
     max_tokens: int
@@ -47,6 +47,9 @@ class ExecOptions(TypedDict, total=False):
     on_disconnect: Literal["kill", "detach", "suspend"]
     share: str
     interactive: bool
+    context_strategy: Literal["stop", "slide", "summarize"]
+    memory_prefix: bool
+    from_: str
     tools: Sequence[str]
     allowed_tools: Sequence[str]
     max_syscalls: int
@@ -139,7 +142,8 @@ def exec(  # noqa: A001 - the verb's name
 ) -> Request[replies.Started]:
     """Start a process on a prompt, or on messages of `role` and `content`."""
     key = "prompt" if isinstance(prompt, str) else "messages"
-    return Request("EXEC", replies.Started, msgspec.json.encode({key: prompt, **options}))
+    given = {name.removesuffix("_"): value for name, value in options.items()}
+    return Request("EXEC", replies.Started, msgspec.json.encode({key: prompt, **given}))
 
 
 def send_input(pid: int, text: str) -> Request[replies.ProcessState]:
@@ -187,6 +191,41 @@ def resume(pid: int) -> Request[replies.ProcessState]:
 def fork(pid: int, children: int = 1) -> Request[replies.Forked]:
     """Children with the process's context; see `stream` for the output of each."""
     return Request("FORK", replies.Forked, _words(pid, children))
+
+
+def snapshot(pid: int, name: str) -> Request[replies.Snapshotted]:
+    """Keep a process's context under a name, for `exec(…, from_=name)`."""
+    return Request("SNAPSHOT", replies.Snapshotted, _words(pid, name))
+
+
+def list_snapshots() -> Request[replies.SnapshotList]:
+    """One's own snapshots; of all owners for an administrator."""
+    return Request("LIST_SNAPSHOTS", replies.SnapshotList)
+
+
+def drop_snapshot(name: str) -> Request[replies.DroppedSnapshot]:
+    """Forget one of one's own."""
+    return Request("DROP_SNAPSHOT", replies.DroppedSnapshot, name.encode())
+
+
+def memw(pid: int, data: bytes, offset: int = 0) -> Request[replies.Written]:
+    """Write to a process's memory; a write that finds no room may be queued, and the process waits."""
+    return Request("MEMW", replies.Written, _words(pid, offset) + b"\n" + data)
+
+
+def memr(pid: int, offset: int = 0, length: int | None = None) -> Request[replies.Read]:
+    """Bytes of a process's memory, without a length all from the offset on."""
+    return Request("MEMR", replies.Read, _words(pid, offset, *([] if length is None else [length])))
+
+
+def mem() -> Request[replies.KernelMemory]:
+    """What memory and contexts take, of all processes."""
+    return Request("MEM", replies.KernelMemory)
+
+
+def process_mem(pid: int) -> Request[replies.ProcessMemory]:
+    """What a process's memory and context take."""
+    return Request("MEM", replies.ProcessMemory, _words(pid))
 
 
 def set_priority(pid: int, priority: Priority) -> Request[replies.Prioritised]:
