@@ -20,10 +20,11 @@ from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
 from agentkernel.cli.logs import logs
 from agentkernel.cli.models import models
-from agentkernel.cli.processes import kill, ps, status, suspend, term, wait
+from agentkernel.cli.processes import kill, mem, ps, status, suspend, term, wait
 from agentkernel.cli.run import resume, run
 from agentkernel.cli.serve import serve
 from agentkernel.cli.settings import config
+from agentkernel.cli.snapshots import snapshots
 from agentkernel.cli.streaming import INTERRUPTED
 from agentkernel.client import ClientError
 from agentkernel.config import ConfigError
@@ -31,7 +32,10 @@ from agentkernel.errors import KernelError
 from agentkernel.hub import PullError
 
 _USAGE = 2
-_COMMANDS = (serve, run, ps, wait, kill, term, suspend, resume, models, status, logs, doctor, config)
+_COMMANDS = (
+    *(serve, run, ps, wait, kill, term, suspend, resume, models, snapshots),
+    *(status, mem, logs, doctor, config),
+)
 
 
 class _InOrder(click.Group):

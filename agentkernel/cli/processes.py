@@ -1,4 +1,4 @@
-"""Commands on processes that exist, and on the kernel as a whole: ps, status, wait and the signals.
+"""Commands on processes that exist, and on the kernel as a whole: ps, status, mem, wait and the signals.
 
 Rules
 1. A command that takes several PIDs does each; what fails is said line by line, and the exit code is
@@ -45,6 +45,16 @@ def status(target: Target, pid: str | None, shape: Format) -> None:
     """Show the state of the kernel, or of the process PID, also when it has lately ended."""
     with target.client() as client:
         show_record(client.call("STATUS", pid or ""), shape)
+
+
+@click.command(short_help="Show what memory and contexts take.")
+@click.argument("pid", required=False)
+@target_options
+@format_option
+def mem(target: Target, pid: str | None, shape: Format) -> None:
+    """Show what memory and contexts take, of all processes or of PID."""
+    with target.client() as client:
+        show_record(client.call("MEM", pid or ""), shape)
 
 
 @click.command(short_help="Wait until a process has ended.")

@@ -50,6 +50,7 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--grammar", type=_text_file, metavar="FILE", help="GBNF grammar of the answer.")
 @click.option("--json-schema", type=_json_file, metavar="FILE", help="JSON schema of the answer.")
 @click.option("--system", help="System message before the prompt.")
+@click.option("--from", "from_", metavar="SNAPSHOT", help="Begin with the context of a snapshot.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
 @format_option
