@@ -36,6 +36,7 @@ _ENDINGS = {
     "terminated": Event.TERMINATE,
     "failed": Event.FAIL,
 }
+_PASSING = (Wait.OUTPUT, Wait.CHILD)  # what comes without anybody's asking
 
 
 class Lifecycle:
@@ -115,7 +116,7 @@ class Lifecycle:
     def streams_to(self, sink: Sink) -> bool:
         """Whether a process of the sink's goes on by itself."""
         going = (State.READY, State.RUNNING)
-        return any(p.sink is sink and (p.state in going or p.wait is Wait.OUTPUT) for p in self.table)
+        return any(p.sink is sink and (p.state in going or p.wait in _PASSING) for p in self.table)
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell every subscriber."""
@@ -150,7 +151,7 @@ class Lifecycle:
         self.draining = True
         idle = (State.WAITING, State.SUSPENDED)
         for process in self.table:
-            if process.state in idle and process.wait is not Wait.OUTPUT:
+            if process.state in idle and process.wait not in _PASSING:
                 self._end(process, Event.TERMINATE, "shutdown")
         try:
             async with asyncio.timeout(seconds):

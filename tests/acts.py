@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentkernel.memory import PAGE
+from agentkernel.process import State
 
 if TYPE_CHECKING:
     from tests.harness import Bench
@@ -19,6 +20,13 @@ async def step(bench: Bench, count: int) -> None:
     """The engine steps, so many times."""
     for _ in range(count):
         assert bench.engines[-1].step(), "no process runs"
+
+
+async def rest(bench: Bench, _count: int) -> None:
+    """The engine steps until nothing runs, nor will."""
+    while any(process.state in (State.READY, State.RUNNING) for process in bench.kernel.table):
+        bench.engines[-1].step()
+        await asyncio.sleep(0)
 
 
 async def die(bench: Bench, count: int) -> None:
@@ -57,7 +65,7 @@ async def lose(bench: Bench, _count: int) -> None:
 
 
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
-    act.__name__: act for act in (step, die, load, fill, rot, lose)
+    act.__name__: act for act in (step, rest, die, load, fill, rot, lose)
 }
 
 
