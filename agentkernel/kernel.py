@@ -155,7 +155,7 @@ class Kernel(Lifecycle):
     def stop_output(self, owner: Owner, pid: int) -> Process:
         """Hold the process until CONTINUE_OUTPUT, or a new turn of an interactive one."""
         process = self._mine(owner, pid)
-        if process.wait is Wait.INPUT or process.state is State.SUSPENDED:
+        if process.wait in (Wait.INPUT, Wait.MEMORY) or process.state is State.SUSPENDED:
             raise KernelError("WRONG_STATE", f"PID {pid} puts out nothing")
         process.move(Event.WAIT, self.clock(), Wait.EVENT)
         self._served(process).set_runnable(process, runnable=False)
