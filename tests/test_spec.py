@@ -8,7 +8,7 @@ from tests import spec
 from tests.harness import Exchange, parse_session, play, run, scripted_server
 
 TEXT = spec.SPEC.read_text()
-SESSIONS = re.findall(r"```session\n(.*?)```", TEXT, re.DOTALL)
+SESSIONS = re.findall(r"```session(.*?)\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_every_table_is_the_programs_own():
@@ -17,10 +17,15 @@ def test_every_table_is_the_programs_own():
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 7, 1], ids=["whole", "sevens", "bytes"])
-@pytest.mark.parametrize("session", SESSIONS, ids=range(len(SESSIONS)))
-def test_session_runs_as_written(session, chunk, demo):
+@pytest.mark.parametrize(("words", "session"), SESSIONS, ids=range(len(SESSIONS)))
+def test_session_runs_as_written(words, session, chunk, demo):
+    settings = {}
+    for key, value in (word.split("=") for word in words.split()):
+        section, name = key.split(".")
+        settings.setdefault(section, {})[name] = value
+
     async def main():
-        async with scripted_server(demo) as bench:
+        async with scripted_server(demo, settings=settings) as bench:
             await play(bench.port, parse_session(session), chunk)
 
     run(main())
