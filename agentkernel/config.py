@@ -25,6 +25,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
 Auto = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Seed = Annotated[int, msgspec.Meta(ge=0)]
+Weight = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -92,9 +93,11 @@ class Memory(Section, frozen=True):
 
 
 class Scheduler(Section, frozen=True):
-    """Who gets the batch."""
+    """Who gets the batch: `weights` of the priorities low to critical, `quantum` in tokens."""
 
     max_step_ms: Count = 250
+    weights: tuple[Weight, Weight, Weight, Weight] = (1.0, 2.0, 4.0, 8.0)
+    quantum: Count = 32
 
 
 class Generation(Section, frozen=True):

@@ -239,9 +239,7 @@ class Kernel(Lifecycle):
         """Change the class the process is scheduled in."""
         process = self._mine(owner, pid)
         process.priority = priority
-        served = self._served(process)
-        if pid in served.processes:
-            served.scheduler.set_priority(pid, priority)
+        self._served(process).set_priority(process)
         return process
 
     def set_quota(self, owner: Owner, pid: int, tokens: int | None, syscalls: int | None) -> Process:

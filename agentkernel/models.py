@@ -23,7 +23,8 @@ from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.gguf import fingerprint
 from agentkernel.pages import Pager
-from agentkernel.serving import Host, Served
+from agentkernel.scheduler import Scheduler
+from agentkernel.serving import Host, Policy, Served
 
 _DEFAULT_CONTEXT = 4096  # tokens a slot, where the model was trained for at least that
 _DEFAULT_SLOTS = 16
@@ -118,7 +119,10 @@ class Models:
             return known
         if card.error:
             raise KernelError("LOAD_FAILED", f"{card.id}: {card.error}")
-        served = Served(card, self._shape(card), self._make_engine, self._host, self._pager)
+        load, settings = self._shape(card), self._config.scheduler
+        paging = bool(load.images)  # without it, who gives way would lose its work
+        scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
+        served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))
         shown = -1
 
         def on_progress(fraction: float) -> None:

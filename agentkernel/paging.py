@@ -133,6 +133,12 @@ class Paging:
         self._forget(key)
         return [port.Drop(key)]
 
+    def used(self, step: port.Step) -> dict[int, int]:
+        """Tokens that the step computed, by PID; to be asked before `observe`."""
+        news = {output.pid: output.filled for output in step.outputs if output.filled}
+        now = step.reading | news
+        return {pid: max(0, filled - self._filled.get(pid, filled)) for pid, filled in now.items()}
+
     def observe(self, step: port.Step) -> list[port.Grant]:
         """Learn from a step; the grants whose donors have now come far enough."""
         if step.prompt:
@@ -158,6 +164,8 @@ class Paging:
         self.counts[event.op] += 1
         rates, entry = self.pager.rates, self.pager.entry(event.pid)
         self._count(event)
+        if event.op in ("in", "disk-in", "share") and event.pid in self._filled:
+            self._filled[event.pid] = event.tokens
         match event.op:
             case "in" | "share":
                 rates.load_ram.observe(event.bytes, event.ms)

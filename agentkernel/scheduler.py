@@ -2,22 +2,26 @@
 
 Rules
 1. `assign` returns the changes that bring the slots in line; applying nothing leaves them valid.
-2. A runnable process waits only while every slot is held by a runnable one.
-3. Waiting processes go by priority, then by arrival; a holder that can run is not displaced.
-4. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
+2. A runnable process waits only while every slot is held by a runnable one, or settles.
+3. Slots go to those whom `shares` says: fair between owners, then by weight between an owner's processes.
+4. A holder that has said a quantum of tokens and is a quantum ahead of one that waits gives way to it; to a
+   critical one it gives way at once, unless it is behind that one itself. Its work and its place are kept.
+5. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
    the one idle longest gives way first.
-5. A slot changes hands no sooner than `settle` seconds after it was granted, so that moving contexts in and
-   out costs a bounded part of the time.
-6. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
+6. A slot changes hands no sooner than `settle` seconds after it was granted, so that moving contexts in and
+   out costs a bounded part of the time; for a critical process it does.
+7. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from agentkernel.process import PRIORITIES
+from agentkernel.process import PRIORITIES, Priority
+from agentkernel.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +51,32 @@ class _Task:
     slot: int | None = None
     granted: bool = False
     since: float = 0.0  # when it got its slot
+    answered: int = 0  # tokens it said since then
 
 
 class Scheduler:
     """Slots and the processes that want them."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(
+        self,
+        slots: int,
+        weights: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+        quantum: int = 32,
+        *,
+        preempt: bool = True,
+    ) -> None:
+        """`weights` are those of PRIORITIES, `quantum` is tokens; without `preempt` rule 4 does not hold."""
         self.slots = slots
+        self._preempt = preempt
+        self.due: float | None = None  # when `assign` has something to do that it could not do yet
+        self._weights = weights
         self._free = list(range(slots))  # a heap
         self._tasks: dict[int, _Task] = {}
-        self._queue: list[tuple[int, int, int]] = []  # -rank, arrival, pid
+        self._shares = Shares(quantum)
+        self._holders: dict[int, None] = {}
         self._idle: dict[int, None] = {}  # holders that can't run, longest idle first
         self._again: dict[int, None] = {}  # holders that can run again
-        self._waiting: set[int] = set()  # runnable without a slot
         self._arrivals = count(1)
-        self.due: float | None = None  # when `assign` has something to do that it could not do yet
 
     def __repr__(self) -> str:
         return f"<Scheduler slots={self.slots} free={len(self._free)} tasks={len(self._tasks)}>"
@@ -69,65 +84,78 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """How many processes could run and have no slot."""
-        return len(self._waiting)
+        return len(self._shares)
 
-    def add(self, pid: int, priority: str) -> None:
+    def weight(self, priority: Priority) -> float:
+        """What a process of that priority gets of its owner's share, beside another's."""
+        return self._weights[PRIORITIES.index(priority)]
+
+    def add(self, pid: int, priority: str, owner: int = 0) -> None:
         """A new runnable process."""
         task = self._tasks[pid] = _Task(PRIORITIES.index(priority), next(self._arrivals))
-        self._enqueue(pid, task)
+        self._shares.add(pid, owner, self._weights[task.rank])
+        self._shares.want(pid)
+        self._shares.wait(pid, task.arrival)
 
     def remove(self, pid: int) -> None:
         """Forget a process and free its slot."""
         task = self._tasks.pop(pid, None)
-        if task is not None and task.slot is not None:
+        if task is None:
+            return
+        if task.slot is not None:
             heapq.heappush(self._free, task.slot)
-        self._idle.pop(pid, None)
-        self._again.pop(pid, None)
-        self._waiting.discard(pid)
+        for holders in (self._holders, self._idle, self._again):
+            holders.pop(pid, None)
+        self._shares.remove(pid)
 
     def reset(self) -> None:
         """The engine lost every context: nobody holds a slot."""
         self._free = list(range(self.slots))
-        self._idle.clear()
-        self._again.clear()
+        for holders in (self._holders, self._idle, self._again):
+            holders.clear()
         for pid, task in self._tasks.items():
             task.slot, task.granted = None, False
             if task.runnable:
-                self._enqueue(pid, task)
+                self._shares.wait(pid, task.arrival)
 
     def set_runnable(self, pid: int, *, runnable: bool) -> None:
         """Say whether the process could use a slot now."""
         task = self._tasks[pid]
         before, task.runnable = task.runnable, runnable
+        if runnable:
+            self._shares.want(pid)
+        else:
+            self._shares.rest(pid)
         if task.slot is not None:
             (self._again if runnable else self._idle)[pid] = None
             (self._idle if runnable else self._again).pop(pid, None)
             task.granted = task.granted and runnable
-        elif not runnable:
-            self._waiting.discard(pid)
-        elif not before:
+        elif runnable and not before:
             task.arrival = next(self._arrivals)
-            self._enqueue(pid, task)
+            self._shares.wait(pid, task.arrival)
 
     def set_priority(self, pid: int, priority: str) -> None:
         """Change the class; keeps the place within it."""
         task = self._tasks[pid]
         task.rank = PRIORITIES.index(priority)
-        if task.slot is None and task.runnable:
-            self._enqueue(pid, task)
+        self._shares.set_weight(pid, self._weights[task.rank], task.arrival)
+
+    def commit(self, used: Mapping[int, int], answers: Iterable[int]) -> None:
+        """Processes were served so many tokens, prompts and answers alike; `answers` are who said one."""
+        for pid, tokens in used.items():
+            if pid in self._tasks:
+                self._shares.charge(pid, tokens)
+        for pid in answers:
+            if pid in self._tasks:
+                self._tasks[pid].answered += 1
 
     def slot(self, pid: int) -> int | None:
         """The slot the process holds."""
         return self._tasks[pid].slot
 
     def position(self, pid: int) -> int:
-        """How many processes are served before this one; 0 when it holds a slot."""
-        task = self._tasks[pid]
-        if task.slot is not None or not task.runnable:
-            return 0
-        mine = (-task.rank, task.arrival)
-        waiting = (t for t in self._tasks.values() if t.runnable and t.slot is None)
-        return 1 + sum((-t.rank, t.arrival) < mine for t in waiting)
+        """The process's place among those that wait for a slot, from 1; 0 when it does not."""
+        return self._shares.order().index(pid) + 1 if pid in self._shares else 0
 
     def assign(self, now: float = 0.0, settle: float = 0.0) -> list[Change]:
         """The changes due now, in the order they must be applied; sets `due`."""
@@ -139,19 +167,17 @@ class Scheduler:
                 changes.append(Grant(pid, task.slot))
         self._again.clear()
         self.due = None
-        while self._free or self._idle:
-            if not self._free and (victim := self._victim(now, settle)) is None:
-                break
-            first = self._next()
-            if first is None:
-                self.due = None
-                break
-            if not self._free and victim is not None:
-                del self._idle[victim]
+        while (first := self._shares.first()) is not None:
+            if not self._free:
+                victim = self._victim(first, now, settle)
+                if victim is None:
+                    break
                 changes.append(self._release(victim))
             task = self._tasks[first]
-            task.slot, task.granted, task.since = heapq.heappop(self._free), True, now
-            self._waiting.discard(first)
+            task.slot, task.granted = heapq.heappop(self._free), True
+            task.since, task.answered = now, 0
+            self._holders[first] = None
+            self._shares.leave(first)
             changes.append(Grant(first, task.slot))
         return changes
 
@@ -161,14 +187,25 @@ class Scheduler:
         if sorted(held + self._free) != list(range(self.slots)):
             raise ValueError(f"slots leaked: held {sorted(held)}, free {sorted(self._free)}")
 
-    def _victim(self, now: float, settle: float) -> int | None:
-        """The holder that gives way next; without one, `due` says when there is."""
+    def _victim(self, first: int, now: float, settle: float) -> int | None:
+        """The holder that gives way to the first of those that wait; without one, `due` may say when."""
+        urgent = self._tasks[first].rank == len(PRIORITIES) - 1
+        settled = now - settle
         for pid in self._idle:
-            if self._tasks[pid].since + settle <= now:
+            if urgent or self._tasks[pid].since <= settled:
                 return pid
-        if self._waiting and self._idle:
+        if self._idle:
             self.due = min(self._tasks[pid].since for pid in self._idle) + settle
-        return None
+        if not self._preempt:
+            return None
+        yielding = []
+        for pid in self._holders:
+            task, excess = self._tasks[pid], self._shares.excess(pid, first)
+            at_once = urgent and task.rank < len(PRIORITIES) - 1 and excess > 0
+            served = task.answered >= self._shares.quantum and task.since <= settled
+            if at_once or (served and excess > 1):
+                yielding.append((excess, pid))
+        return max(yielding)[1] if yielding else None
 
     def _release(self, pid: int) -> Revoke:
         task = self._tasks[pid]
@@ -176,19 +213,9 @@ class Scheduler:
         if slot is None:
             raise ValueError(f"PID {pid} holds no slot")
         task.slot, task.granted = None, False
+        self._holders.pop(pid)
+        self._idle.pop(pid, None)
         heapq.heappush(self._free, slot)
+        if task.runnable:
+            self._shares.wait(pid, task.arrival)
         return Revoke(pid, slot)
-
-    def _enqueue(self, pid: int, task: _Task) -> None:
-        heapq.heappush(self._queue, (-task.rank, task.arrival, pid))
-        self._waiting.add(pid)
-
-    def _next(self) -> int | None:
-        while self._queue:
-            rank, arrival, pid = heapq.heappop(self._queue)
-            task = self._tasks.get(pid)
-            if task is None or (-task.rank, task.arrival) != (rank, arrival):
-                continue  # it ended, or stands elsewhere in the queue by now
-            if task.runnable and task.slot is None:
-                return pid
-        return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentkernel import log
@@ -45,6 +46,14 @@ class Host(Protocol):
         """Something happened that subscribers may want to know."""
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who runs, and what is kept of who doesn't."""
+
+    scheduler: Scheduler
+    make_pager: Callable[[], Pager]
+
+
 class Served:
     """A model, from its first load to its unloading."""
 
@@ -54,12 +63,12 @@ class Served:
         load: port.Load,
         make_engine: Callable[[], port.Engine],
         host: Host,
-        make_pager: Callable[[], Pager],
+        policy: Policy,
     ) -> None:
         self.card, self.load, self.fingerprint = card, load, ""
-        self._make_pager = make_pager
+        self._make_pager = policy.make_pager
         self.processes: dict[int, Process] = {}
-        self.scheduler = Scheduler(load.slots)
+        self.scheduler = policy.scheduler
         self.context = load.context
         self.jail: list[str] = []
         self.threads = load.threads
@@ -111,14 +120,14 @@ class Served:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
         self._admitting += 1
         try:
-            opened = await self._ask(_open_request(process))
+            opened = await self._ask(_open_request(process, self.scheduler.weight(process.priority)))
         finally:
             self._admitting -= 1
         if opened.tokens:  # it is none that goes on
             process.tokens, process.turns, process.closing = opened.tokens, opened.turns, opened.closing
         process.prompt_tokens = len(process.tokens)
         self.processes[process.pid] = process
-        self.scheduler.add(process.pid, process.priority)
+        self.scheduler.add(process.pid, process.priority, process.owner.id)
 
     async def append(self, process: Process, message: Message) -> None:
         """Begin the process's next turn with this message. Raises what `Engine.open` raises."""
@@ -158,6 +167,13 @@ class Served:
             self._send(port.Hold(process.pid), *self.paging.hold(process))
         self.schedule()
 
+    def set_priority(self, process: Process) -> None:
+        """The process's priority is another."""
+        if process.pid in self.processes:
+            self.scheduler.set_priority(process.pid, process.priority)
+            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority)))
+            self.schedule()
+
     def close(self, process: Process) -> None:
         """The process has ended: free what it holds."""
         if self.processes.pop(process.pid, None) is not None:
@@ -182,6 +198,8 @@ class Served:
                     self.engine.send(grant)
             else:
                 self.evictions += 1
+                if process.state is State.RUNNING:
+                    process.move(Event.REVOKE, now)
                 self._send(*self.paging.revoke(process, now), *self.paging.due())
         if self._timer is not None:
             self._timer.cancel()
@@ -233,6 +251,8 @@ class Served:
     def _on_step(self, step: port.Step) -> None:
         self.threads = step.threads
         self.prompt_tokens += step.prompt
+        answers = [output.pid for output in step.outputs if output.tokens]
+        self.scheduler.commit(self.paging.used(step), answers)
         self._send(*self.paging.observe(step))
         for output in step.outputs:
             process = self.processes.get(output.pid)
@@ -282,7 +302,7 @@ class Served:
     async def _reopen(self, process: Process) -> bool:
         """Open a live process in the new engine, or fail it alone; False when that engine died too."""
         try:
-            await self.engine.open(_open_request(process))
+            await self.engine.open(_open_request(process, self.scheduler.weight(process.priority)))
         except KernelError as error:
             if error.code == "ENGINE_FAILED":
                 return False
@@ -292,7 +312,7 @@ class Served:
         return True
 
 
-def _open_request(process: Process) -> port.Open:
+def _open_request(process: Process, weight: float) -> port.Open:
     """Open the process from its plan, or from where it stands when it has tokens."""
     plan = process.plan
     return port.Open(
@@ -311,4 +331,5 @@ def _open_request(process: Process) -> port.Open:
         soft=process.soft,
         turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
         turn_over=process.turn_over,
+        weight=weight,
     )

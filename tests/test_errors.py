@@ -14,7 +14,13 @@ from agentkernel.errors import ERRORS, ErrorSpec, Fault, KernelError
 SOURCES = sorted(Path(agentkernel.__file__).parent.rglob("*.py"))
 # Calls whose first argument is a code, and parameters of functions that carry one on.
 RAISERS = {"KernelError", "Rejected"}
-CARRIERS = {"parse_pid": (1, 2), "parse_settings": (2,), "parse_text": (1,), "Refused": (1,), "_contents": (2,)}
+CARRIERS = {
+    "parse_pid": (1, 2),
+    "parse_settings": (2,),
+    "parse_text": (1,),
+    "Refused": (1,),
+    "_contents": (2,),
+}
 PARAMETERS = {"code", "missing", "invalid"}  # whose default is a code
 
 

@@ -27,6 +27,7 @@ protocol.connection
 protocol.verbs
 client
 process
+shares
 scheduler
 prefixes
 pages
@@ -46,6 +47,7 @@ engine.worker.jail
 engine.worker.text
 engine.worker.pacing
 engine.worker.images
+engine.worker.sequence
 engine.worker.batcher
 engine.worker.llama
 engine.worker.sampler

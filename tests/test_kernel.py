@@ -188,14 +188,15 @@ def test_a_refused_admission_gives_its_place_back(tmp_path: Path) -> None:
     run(main())
 
 
-def test_the_first_to_come_are_served_first_and_a_high_priority_before_them(tmp_path: Path) -> None:
+def test_the_first_to_come_are_served_first_and_a_critical_one_before_them(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path, lambda text: text, engine={"slots": 1})
         for prompt, priority in (("a b", "normal"), ("c", "low"), ("d", "normal"), ("e", "critical")):
             await bench.exec(prompt, priority=priority)
         bench.finish()
         ended = sorted(bench.screen.ends, key=list(bench.screen.ends).index)
-        assert ended == [1, 4, 3, 2]
+        assert ended == [4, 1, 3, 2]
+        assert bench.screen.text == {1: "a b", 2: "c", 3: "d", 4: "e"}
 
     run(main())
 

@@ -44,11 +44,81 @@ def test_priority_goes_before_arrival() -> None:
     assert granted(made) == [3, 5, 4, 2]
 
 
-def test_a_running_holder_is_not_displaced_by_a_higher_priority() -> None:
+def say(made: Scheduler, pid: int, tokens: int) -> None:
+    """The process says so many tokens, a step each."""
+    for _ in range(tokens):
+        made.commit({pid: 1}, [pid])
+
+
+def test_a_running_holder_has_its_quantum_before_a_higher_priority_displaces_it() -> None:
+    made = scheduler(1, 1)
+    granted(made)
+    made.add(2, "high")
+    assert made.assign() == []
+    say(made, 1, 31)
+    assert made.assign() == []
+    say(made, 1, 1)
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+    assert made.position(1) == 1
+
+
+def test_what_was_read_of_a_prompt_is_charged_and_is_no_part_of_the_quantum() -> None:
+    made = scheduler(1, 1, 2)
+    granted(made)
+    made.commit({1: 500}, [])
+    assert made.assign() == []
+    say(made, 1, 32)
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+    say(made, 2, 200)
+    assert made.assign() == []
+
+
+def test_a_critical_process_displaces_others_at_once_but_none_of_its_kind() -> None:
     made = scheduler(1, 1)
     granted(made)
     made.add(2, "critical")
+    made.add(3, "critical")
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+    say(made, 2, 31)
     assert made.assign() == []
+
+
+def test_without_preemption_a_holder_keeps_its_slot_as_long_as_it_can_run() -> None:
+    made = Scheduler(1, preempt=False)
+    made.add(1, "low")
+    granted(made)
+    made.add(2, "critical")
+    say(made, 1, 500)
+    assert made.assign() == []
+    made.set_runnable(1, runnable=False)
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+
+
+def test_a_preempted_holder_settles_first() -> None:
+    made = scheduler(1, 1, 2)
+    made.assign(now=1.0)
+    say(made, 1, 99)
+    assert made.assign(now=1.5, settle=1.0) == []
+    assert made.assign(now=2.0, settle=1.0) == [Revoke(1, 0), Grant(2, 0)]
+
+
+def test_owners_come_before_their_processes() -> None:
+    """One owner's many processes get no more than another's one."""
+    made = Scheduler(1)
+    for pid in (1, 2, 3):
+        made.add(pid, "critical", owner=1)
+    made.add(4, "low", owner=2)
+    granted(made)
+    say(made, 1, 33)
+    assert made.assign() == [Revoke(1, 0), Grant(4, 0)]
+
+
+def test_what_was_said_by_a_process_that_has_ended_counts_for_nobody() -> None:
+    made = scheduler(1, 1, 2)
+    granted(made)
+    made.remove(1)
+    made.commit({1: 5}, [1])
+    assert made.assign() == [Grant(2, 0)]
 
 
 def test_a_change_of_priority_moves_a_waiting_process() -> None:
@@ -88,7 +158,7 @@ def test_a_holder_that_can_run_again_is_granted_the_slot_it_holds() -> None:
     granted(made)
     made.set_runnable(1, runnable=False)
     made.set_runnable(1, runnable=True)
-    made.add(3, "critical")
+    made.add(3, "high")
     assert made.assign() == [Grant(1, 0)]
     assert made.assign() == []
 
@@ -156,11 +226,19 @@ def test_a_slot_settles_before_it_changes_hands_and_says_when_it_has() -> None:
     made = scheduler(2, 1, 2)
     made.assign(now=10.0, settle=0.5)
     made.set_runnable(1, runnable=False)
-    made.add(3, "critical")
+    made.add(3, "high")
     assert made.assign(now=10.4, settle=0.5) == []
     assert made.due == 10.5
     assert made.assign(now=10.5, settle=0.5) == [Revoke(1, 0), Grant(3, 0)]
     assert made.due is None
+
+
+def test_a_critical_process_does_not_wait_for_slots_to_settle() -> None:
+    made = scheduler(1, 1)
+    made.assign(now=10.0)
+    made.set_runnable(1, runnable=False)
+    made.add(3, "critical")
+    assert made.assign(now=10.1, settle=0.5) == [Revoke(1, 0), Grant(3, 0)]
 
 
 def test_of_idle_holders_one_that_has_settled_gives_way() -> None:

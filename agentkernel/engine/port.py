@@ -67,6 +67,7 @@ class Open(msgspec.Struct, tag=True):
     soft: bytes = b""
     turn: Turn = msgspec.field(default_factory=Turn)
     turn_over: bool = False
+    weight: float = 1.0
 
 
 class Append(msgspec.Struct, tag=True):
@@ -106,6 +107,13 @@ class Revoke(msgspec.Struct, tag=True):
 
     pid: int
     keep: bool = False
+
+
+class Weigh(msgspec.Struct, tag=True):
+    """A process's share: of those that decode, one of half the greatest weight is in every second step."""
+
+    pid: int
+    weight: float
 
 
 class Splice(msgspec.Struct, tag=True):
@@ -165,7 +173,7 @@ class Drop(msgspec.Struct, tag=True):
 
 
 Request = Open | Append | Prefix
-Signal = Grant | Hold | Revoke | Splice | Keep | Finish | Limit | Resume | Close | Store | Drop
+Signal = Grant | Hold | Revoke | Weigh | Splice | Keep | Finish | Limit | Resume | Close | Store | Drop
 Command = Load | Request | Signal
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from agentkernel.engine import port
-from agentkernel.engine.worker.batcher import Batcher, Row, reopen
+from agentkernel.engine.worker.batcher import Batcher, Row
 from agentkernel.engine.worker.images import Images
+from agentkernel.engine.worker.sequence import reopen
 from agentkernel.errors import KernelError
 
 Script = Callable[[str], str]

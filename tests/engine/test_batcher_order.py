@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from agentkernel.engine import port
-from agentkernel.engine.worker.batcher import Batcher, Sequence
+from agentkernel.engine.worker.batcher import Batcher
 from agentkernel.engine.worker.images import Images
+from agentkernel.engine.worker.sequence import Sequence
 from agentkernel.engine.worker.text import TextStream
 
 

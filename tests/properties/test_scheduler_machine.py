@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agentkernel.process import PRIORITIES
 from agentkernel.scheduler import Grant, Revoke, Scheduler
 
+QUANTUM = 5
 priorities = st.sampled_from(PRIORITIES)
 
 
@@ -24,15 +25,13 @@ class Wanted:
     slot: int | None = None
     running: bool = False
 
-    @property
-    def order(self) -> tuple[int, int]:
-        return -PRIORITIES.index(self.priority), self.arrival
+    said: int = 0  # tokens, since it got its slot
 
 
 class SchedulerMachine(RuleBasedStateMachine):
     @initialize(slots=st.integers(1, 4))
     def begin(self, slots: int) -> None:
-        self.scheduler = Scheduler(slots)
+        self.scheduler = Scheduler(slots, quantum=QUANTUM)
         self.model: dict[int, Wanted] = {}
         self.idle: list[int] = []  # holders that can't run, longest first
         self.clock = 0
@@ -84,33 +83,48 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.idle.clear()
         self.scheduler.reset()
 
+    @rule(steps=st.integers(1, 2 * QUANTUM))
+    def serve(self, steps: int) -> None:
+        running = [pid for pid, task in self.model.items() if task.running]
+        for _ in range(steps):
+            self.scheduler.commit(dict.fromkeys(running, 1), running)
+        for pid in running:
+            self.model[pid].said += steps
+
     @rule()
     def assign(self) -> None:
-        queue = [pid for pid, task in self.waiting() if task.slot is None]
         for change in self.scheduler.assign():
             task = self.model[change.pid]
             assert 0 <= change.slot < self.scheduler.slots
             if isinstance(change, Revoke):
-                assert not task.runnable
-                assert task.slot == change.slot
-                assert change.pid == self.idle.pop(0)
-                task.slot = None
+                self.revoked(change)
                 continue
             assert isinstance(change, Grant)
             assert task.runnable
             assert not task.running
             if task.slot is None:
-                assert change.pid == queue.pop(0)
                 taken = {other.slot for other in self.model.values()}
                 assert change.slot == min(set(range(self.scheduler.slots)) - taken)
+                task.said = 0
             task.slot, task.running = change.slot, True
         self.nobody_waits_beside_a_slot_that_could_be_had()
         assert self.scheduler.assign() == []
 
+    def revoked(self, change: Revoke) -> None:
+        """The holder idle longest goes first; a running one has had its quantum, or is less urgent."""
+        task = self.model[change.pid]
+        assert task.slot == change.slot
+        if not task.runnable:
+            assert change.pid == self.idle.pop(0)
+        else:
+            assert not self.idle
+            urgent = any(pid for pid, other in self.waiting() if other.priority == "critical")
+            assert task.said >= QUANTUM or (urgent and task.priority != "critical")
+        task.slot, task.running = None, False
+
     def waiting(self) -> list[tuple[int, Wanted]]:
-        """Runnable processes that don't run, in the order they are to be served."""
-        pairs = [(pid, task) for pid, task in self.model.items() if task.runnable and not task.running]
-        return sorted(pairs, key=lambda pair: pair[1].order)
+        """Runnable processes that don't run."""
+        return [(pid, task) for pid, task in self.model.items() if task.runnable and not task.running]
 
     def nobody_waits_beside_a_slot_that_could_be_had(self) -> None:
         holders = [task for task in self.model.values() if task.slot is not None]
@@ -126,10 +140,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         }
 
     @invariant()
-    def positions_count_who_goes_before(self) -> None:
-        queue = [pid for pid, task in self.waiting() if task.slot is None]
-        for pid in self.model:
-            assert self.scheduler.position(pid) == (queue.index(pid) + 1 if pid in queue else 0)
+    def who_waits_has_a_place_of_its_own(self) -> None:
+        waiting = {pid for pid, task in self.waiting() if task.slot is None}
+        places = {pid: self.scheduler.position(pid) for pid in self.model}
+        assert sorted(places[pid] for pid in waiting) == list(range(1, len(waiting) + 1))
+        assert not any(place for pid, place in places.items() if pid not in waiting)
+        assert self.scheduler.waiting == len(waiting)
 
 
 SchedulerMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60)

@@ -22,10 +22,10 @@ import msgspec
 from agentkernel.cpu import LONG_SLICE, SHORT_SLICE, set_slice
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
-from agentkernel.engine.worker import batcher, images, jail, llama, prompt, sampler
+from agentkernel.engine.worker import batcher, images, jail, llama, prompt, sampler, sequence
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
-_Item = port.Command | batcher.Sequence | int  # an int is the PID of an image that was fetched
+_Item = port.Command | sequence.Sequence | int  # an int is the PID of an image that was fetched
 _Asked = TypeVar("_Asked", port.Open, port.Append, port.Prefix)
 _Answer = TypeVar("_Answer")
 
@@ -109,7 +109,7 @@ class Worker:
             self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error), error.details))
         return None
 
-    def _open(self, request: port.Open) -> batcher.Sequence:
+    def _open(self, request: port.Open) -> sequence.Sequence:
         limit = self._context.context
         if request.tokens:
             made = prompt.Prompt(request.tokens, [], prompt.closing(self._model, request))
@@ -118,11 +118,11 @@ class Worker:
         if not made.tokens:
             raise llama.LlamaError("the prompt has no tokens")
         chain = sampler.Sampler(self._model, request.sampling, prompt.grammar_text(request))
-        sequence = batcher.reopen(self._model, request, made.tokens, chain, made.closing)
-        sequence.soft = llama.rows(request.soft, self._model.width) if request.soft else None
+        opened = sequence.reopen(self._model, request, made.tokens, chain, made.closing)
+        opened.soft = llama.rows(request.soft, self._model.width) if request.soft else None
         tokens = [] if request.tokens else made.tokens
         self._send(port.Opened(request.pid, tokens, made.turns, made.closing))
-        return sequence
+        return opened
 
     def _decode_forever(self) -> None:
         set_slice(LONG_SLICE)
@@ -151,7 +151,7 @@ class Worker:
 
     def _apply_one(self, item: _Item) -> None:
         match item:
-            case batcher.Sequence():
+            case sequence.Sequence():
                 self._batcher.add(item)
             case int():
                 self._batcher.arrived(item)
@@ -165,12 +165,12 @@ class Worker:
                 self._batcher.apply(item)
 
     def _append(self, request: port.Append) -> None:
-        sequence, limit = self._batcher.sequence(request.pid), self._context.context
-        tokens = prompt.next_turn(self._model, request.message, limit, raw=sequence.raw)
+        process, limit = self._batcher.sequence(request.pid), self._context.context
+        tokens = prompt.next_turn(self._model, request.message, limit, raw=process.raw)
         if not self._batcher.append(request.pid, tokens, request.budget):
             text = f"{len(tokens)} more tokens do not fit into a context of {limit}"
             raise llama.NoRoom(text, len(tokens), limit)
-        self._send(port.Opened(request.pid, tokens, [sequence.closing]))
+        self._send(port.Opened(request.pid, tokens, [process.closing]))
 
     def _prefix(self, request: port.Prefix) -> None:
         rows = llama.rows(request.rows, self._model.width)

@@ -17,7 +17,10 @@ from typing import Any, Protocol
 from agentkernel.engine import port
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
+from agentkernel.engine.worker.sequence import Model, Sequence
 from agentkernel.engine.worker.text import TextStream, sentence_end
+
+_WHOLE = 1 - 1e-9  # a credit, but for rounding
 
 
 class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
@@ -36,16 +39,6 @@ class Row:
     index: int = -1  # of the row's last token in the batch, set by decode
 
 
-class Model(Protocol):
-    """A vocabulary."""
-
-    def piece(self, token: int) -> bytes:
-        """The token's bytes; nothing for control tokens."""
-
-    def ends(self, token: int) -> bool:
-        """Whether the token ends a generation."""
-
-
 class Context(Protocol):
     """KV slots of equal size; `context` is tokens a slot."""
 
@@ -59,54 +52,6 @@ class Context(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Threads for the next decode."""
-
-
-class Sampler(Protocol):
-    """Draws one process's tokens; `draws` random numbers were used so far."""
-
-    draws: int
-
-    def begin_turn(self) -> None:
-        """A new turn: what holds for one turn only starts again."""
-
-    def see(self, tokens: Tokens[int]) -> None:
-        """Count tokens that were not drawn here (a prompt) towards the repetition penalty."""
-
-    def restore(self, turn: Tokens[int], draws: int) -> None:
-        """Stand where the sampler stood after these tokens of the turn and so many draws."""
-
-    def draw(self, context: Context, index: int) -> int:
-        """The next token after a row's logits."""
-
-    def close(self) -> None:
-        """Free it."""
-
-
-@dataclass(slots=True)
-class Sequence:
-    """One process inside the engine."""
-
-    pid: int
-    tokens: list[int]
-    sampler: Sampler
-    text: TextStream
-    stop: tuple[str, ...]
-    raw: bool
-    budget: int  # tokens left in this turn
-    closing: int = 0  # tokens of a next turn that close the answer before
-    soft: Any = None  # embeddings of the first tokens, a row each
-    said: int = 0  # tokens of this turn
-    filled: int = 0
-    slot: int | None = None
-    held: bool = True
-    over: bool = False
-    grace: int | None = None
-    arriving: port.Grant | None = None  # until its image is fetched
-
-    @property
-    def runnable(self) -> bool:
-        """Whether the next step should serve it."""
-        return not (self.held or self.over or self.arriving) and self.slot is not None
 
 
 class Batcher:
@@ -206,20 +151,28 @@ class Batcher:
                     self._images.save(key, sequence.slot, sequence.filled)
                 else:
                     self._images.clone(pid, key)
-            case port.Finish(grace=grace):
-                sequence.grace = grace
-            case port.Limit(tokens=tokens) | port.Resume(tokens=tokens):
-                sequence.budget = tokens - sequence.said
-                sequence.over = sequence.over and not isinstance(command, port.Resume)
+            case port.Finish() | port.Limit() | port.Resume() | port.Weigh():
+                self._adjust(sequence, command)
             case port.Close(keep=keep):
                 self._vacate(sequence, keep=keep)
                 sequence.sampler.close()
                 del self._sequences[sequence.pid]
 
+    @staticmethod
+    def _adjust(sequence: Sequence, command: port.Finish | port.Limit | port.Resume | port.Weigh) -> None:
+        match command:
+            case port.Weigh(weight=weight):
+                sequence.weight = weight
+            case port.Finish(grace=grace):
+                sequence.grace = grace
+            case port.Limit(tokens=tokens) | port.Resume(tokens=tokens):
+                sequence.budget = tokens - sequence.said
+                sequence.over = sequence.over and not isinstance(command, port.Resume)
+
     def step(self) -> port.Step:
         """One decode; raises FatalDecode."""
-        served = list(self._runnable.values())
-        pending = [len(s.tokens) - s.filled for s in served]
+        served = self._served()
+        pending = [s.pending for s in served]
         decoding = pending.count(1)
         chunk = self._pacer.chunk(decoding)
         self._turn += self._batch
@@ -243,6 +196,18 @@ class Batcher:
         reading = {s.pid: s.filled for s, row in rows if not row.sample}
         news = [output for output in outputs if output.tokens or output.end]
         return port.Step(tokens, ms, way.threads, news, prompt, reading)
+
+    def _served(self) -> list[Sequence]:
+        """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
+        runnable = list(self._runnable.values())
+        decoding = [s for s in runnable if s.pending == 1]
+        greatest = max((s.weight for s in decoding), default=1.0)
+        for sequence in decoding:
+            sequence.credit += sequence.weight / greatest
+        served = [s for s in runnable if s.pending > 1 or s.credit >= _WHOLE]
+        for sequence in served:
+            sequence.credit = max(0.0, sequence.credit - 1)
+        return served
 
     def _tuner(self, decoding: int) -> Tuner[Way]:
         """The tuner of steps of about so many sequences; 0 for those that read prompts."""
@@ -356,28 +321,3 @@ class Batcher:
             if not cut:
                 self._context.drop(sequence.slot)
         self._settle(sequence)
-
-
-def reopen(
-    model: Model, request: port.Open, tokens: list[int], sampler: Sampler, closing: int = 0
-) -> Sequence:
-    """A sequence from its request; one that goes on stands exactly where its turn stood."""
-    text = TextStream(request.stop)
-    sampler.see(tokens)
-    turn = tokens[len(tokens) - request.turn.tokens :]
-    shown = "".join(text.feed(model.piece(token)) for token in turn[request.turn.cut :])
-    if len(shown.encode()) < request.turn.emitted:
-        text.flush()  # the turn had been over, and goes on
-    sampler.restore(turn, request.turn.draws)
-    return Sequence(
-        pid=request.pid,
-        tokens=tokens,
-        sampler=sampler,
-        text=text,
-        stop=request.stop,
-        raw=request.raw,
-        budget=request.budget,
-        closing=closing,
-        said=request.turn.tokens,
-        over=request.turn_over,
-    )

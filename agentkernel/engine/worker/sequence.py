@@ -1,0 +1,101 @@
+"""One process inside the engine: its tokens, its sampler, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agentkernel.engine import port
+from agentkernel.engine.worker.text import TextStream
+
+
+class Model(Protocol):
+    """A vocabulary."""
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes; nothing for control tokens."""
+
+    def ends(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+
+
+class Sampler(Protocol):
+    """Draws one process's tokens; `draws` random numbers were used so far."""
+
+    draws: int
+
+    def begin_turn(self) -> None:
+        """A new turn: what holds for one turn only starts again."""
+
+    def see(self, tokens: Tokens[int]) -> None:
+        """Count tokens that were not drawn here (a prompt) towards the repetition penalty."""
+
+    def restore(self, turn: Tokens[int], draws: int) -> None:
+        """Stand where the sampler stood after these tokens of the turn and so many draws."""
+
+    def draw(self, context: Any, index: int) -> int:
+        """The next token after a row's logits."""
+
+    def close(self) -> None:
+        """Free it."""
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One process inside the engine."""
+
+    pid: int
+    tokens: list[int]
+    sampler: Sampler
+    text: TextStream
+    stop: tuple[str, ...]
+    raw: bool
+    budget: int  # tokens left in this turn
+    closing: int = 0  # tokens of a next turn that close the answer before
+    soft: Any = None  # embeddings of the first tokens, a row each
+    said: int = 0  # tokens of this turn
+    filled: int = 0
+    slot: int | None = None
+    held: bool = True
+    over: bool = False
+    grace: int | None = None
+    weight: float = 1.0
+    credit: float = 0.0  # of a step, towards its next token
+    arriving: port.Grant | None = None  # until its image is fetched
+
+    @property
+    def pending(self) -> int:
+        """Tokens that its slot lacks: one when it decodes, more while it reads a prompt."""
+        return len(self.tokens) - self.filled
+
+    @property
+    def runnable(self) -> bool:
+        """Whether the next step should serve it."""
+        return not (self.held or self.over or self.arriving) and self.slot is not None
+
+
+def reopen(
+    model: Model, request: port.Open, tokens: list[int], sampler: Sampler, closing: int = 0
+) -> Sequence:
+    """A sequence from its request; one that goes on stands exactly where its turn stood."""
+    text = TextStream(request.stop)
+    sampler.see(tokens)
+    turn = tokens[len(tokens) - request.turn.tokens :]
+    shown = "".join(text.feed(model.piece(token)) for token in turn[request.turn.cut :])
+    if len(shown.encode()) < request.turn.emitted:
+        text.flush()  # the turn had been over, and goes on
+    sampler.restore(turn, request.turn.draws)
+    return Sequence(
+        pid=request.pid,
+        tokens=tokens,
+        sampler=sampler,
+        text=text,
+        stop=request.stop,
+        raw=request.raw,
+        budget=request.budget,
+        closing=closing,
+        weight=request.weight,
+        said=request.turn.tokens,
+        over=request.turn_over,
+    )
