@@ -165,7 +165,7 @@ async def test_a_snapshot_is_used_without_its_image(tmp_path, spoken_in_full):
         process, rest = await named(real)
         real.kernel.kill(ME, process.pid)
         await real.ask(KILL)
-        await real.written(1)
+        await real.written(2)  # and of the process that had it
         for file in real.files:
             file.write_bytes(b"nothing")
         assert await spoken(real, rest, **{"from": "one"}) == spoken_in_full
