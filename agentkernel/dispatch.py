@@ -241,7 +241,8 @@ class Dispatch:
     def mem(self, session: Session, payload: bytes) -> Answer:
         if not payload.strip():
             return report.memory(self.kernel)
-        return report.process_memory(self.kernel, self.kernel.live(session.principal, parse_pid(payload)))
+        pid = parse_pid(payload, "INVALID_PID", "INVALID_PID")
+        return report.process_memory(self.kernel, self.kernel.live(session.principal, pid))
 
     def set_priority(self, session: Session, payload: bytes) -> Answer:
         first, rest = parse_first(payload)
