@@ -172,7 +172,7 @@ async def boot(
     """A kernel with the model loaded; `settings` are sections of the configuration."""
     if not (folder / "demo.gguf").exists():
         write_model(folder / "demo.gguf")
-    tree = {"models": str(folder), **settings}
+    tree = {"models": str(folder), "state": str(folder / "state"), **settings}
     tree["engine"] = {"slots": 2, "threads": 1, **tree.get("engine", {})}
     engines: list[ScriptedEngine] = []
 

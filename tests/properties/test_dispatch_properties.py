@@ -26,12 +26,13 @@ ANY_VERB = {"BAD_PAYLOAD", "AUTH_REQUIRED", "FORBIDDEN", "SHUTTING_DOWN"}  # §2
 WORDS = (
     "1|2|3|99|0|-1|+1|1e9|18446744073709551616|high|URGENT|max_tokens=3|max_syscalls=0|temp=0.5|top_p=nan"
     "|seed=-1|max_tokens=99999999999999999999|top_k=2147483648|=|;|,|demo|demo.gguf|../x|/etc|big/other|big"
-    "|notes.txt|cut|all|{}|null|capability=fast;|capability=x;|\0|ü|\\|\n"
+    "|notes.txt|cut|all|{}|null|capability=fast;|capability=x;|from=tale;|share=public;|tale|\0|ü|\\|\n"
     '|{"pid":1}|{"pid":"2","prompt":"more"}|{"session_id":"session-1"}|{"prompt":"hi"}'
 )
 KEYS = (
     "prompt messages raw max_tokens temperature top_p top_k min_p repeat_penalty seed stop grammar limits "
-    "json_schema capability priority on_disconnect interactive tools max_syscalls pid session_id role content"
+    "json_schema capability priority on_disconnect interactive tools max_syscalls pid session_id role content "
+    "from share context_strategy memory_prefix"
 )
 words = st.lists(st.sampled_from(WORDS.split("|")), max_size=4).map(" ".join).map(str.encode)
 keys = st.sampled_from(KEYS.split())
@@ -89,7 +90,8 @@ async def ask(bench: Bench, session: Session, command: Command) -> KernelError |
         data = connection.success(command.verb, "a:1", answer)
     (reply,) = ReplyParser().receive(data)
     assert isinstance(reply, Reply)
-    reply.payload.decode()
+    if command.verb != "MEMR" or connection.v1:
+        reply.payload.decode()
     return error
 
 
