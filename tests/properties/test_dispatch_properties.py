@@ -31,8 +31,8 @@ WORDS = (
 )
 KEYS = (
     "prompt messages raw max_tokens temperature top_p top_k min_p repeat_penalty seed stop grammar limits "
-    "json_schema capability priority on_disconnect interactive tools max_syscalls pid session_id role content "
-    "from share context_strategy memory_prefix"
+    "json_schema capability priority on_disconnect interactive tools max_syscalls pid session_id role "
+    "content from share context_strategy memory_prefix"
 )
 words = st.lists(st.sampled_from(WORDS.split("|")), max_size=4).map(" ".join).map(str.encode)
 keys = st.sampled_from(KEYS.split())
