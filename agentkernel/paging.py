@@ -77,6 +77,7 @@ class Paging:
 
     def revoke(self, process: Process, now: float) -> list[port.Signal]:
         """What to tell the engine when the process loses its slot."""
+        self._behind.pop(process.pid, None)
         keep = self._leave(process, now, live=True)
         return [port.Revoke(process.pid, keep), *self._reclaim()]
 
@@ -131,6 +132,7 @@ class Paging:
     def drop(self, key: int) -> list[port.Signal]:
         """Forget a context that was kept."""
         self._forget(key)
+        self.moves.pop(key, None)
         return [port.Drop(key)]
 
     def used(self, step: port.Step) -> dict[int, int]:

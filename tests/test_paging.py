@@ -119,6 +119,47 @@ def test_who_is_killed_while_it_waits_for_a_prefix_is_never_granted(tmp_path):
     run(main())
 
 
+def test_who_is_displaced_while_it_waits_for_a_prefix_is_granted_no_slot_of_anothers(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine={"slots": 2, "context": 1024})
+        await bench.exec(LONG + " first", max_tokens=2)
+        await bench.exec(LONG + " second", max_tokens=2)
+        await bench.exec("urgent", priority="critical", max_tokens=50)
+        await bench.exec("urgent", priority="critical", max_tokens=50)
+        holders = {}
+        for command in bench.engine.sent:
+            if isinstance(command, port.Grant):
+                assert command.slot not in holders.values()
+                holders[command.pid] = command.slot
+            elif isinstance(command, port.Revoke):
+                holders.pop(command.pid, None)
+        bench.finish()
+        grants = [grant.pid for grant in bench.sent(port.Grant)]
+        assert grants.index(2) > grants.index(4)
+        assert bench.screen.text == {1: words(2), 2: words(2), 3: words(50), 4: words(50)}
+
+    run(main())
+
+
+def test_a_preempted_process_goes_on_from_its_image(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine={"slots": 1, "context": 1024})
+        first = await bench.exec(LONG, max_tokens=60)
+        bench.step(5)
+        said = first.generated
+        read = bench.kernel.models.current().prompt_tokens
+        await bench.exec("urgent", priority="critical", max_tokens=3)
+        assert (first.state, first.phase) == (State.READY, "queued")
+        bench.finish()
+        paging = bench.kernel.models.current().paging
+        assert said > 0
+        assert paging.counts["in"] == 1
+        assert bench.kernel.models.current().prompt_tokens - read == len("urgent") - 1
+        assert bench.screen.text == {1: words(60), 2: words(3)}
+
+    run(main())
+
+
 def test_a_waiting_process_gives_its_slot_and_goes_on_from_its_image(tmp_path):
     async def main():
         bench = await boot(tmp_path, engine={"slots": 1, "context": 1024})
