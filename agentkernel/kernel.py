@@ -103,6 +103,8 @@ class Kernel(Lifecycle):
         """
         process = self._mine(owner, pid)
         if process.plan.memory_prefix and not process.soft:
+            if not self.memory.room(pid, offset, len(data)):
+                raise KernelError("MEMW_FAILED", f"no room for a memory prefix of {len(data)} bytes")
             await self._take_prefix(process, offset, data)
         refuse = self.config.memory.when_full == "refuse"
         if refuse or self.memory.room(pid, offset, len(data)):
@@ -171,7 +173,7 @@ class Kernel(Lifecycle):
         elif process.wait is not Wait.EVENT:
             raise KernelError("WRONG_STATE", f"PID {pid} was not stopped")
         process.move(Event.WAKE, self.clock())
-        served.set_runnable(process, runnable=True)
+        self._wake(process)
         return process
 
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
@@ -232,7 +234,7 @@ class Kernel(Lifecycle):
             process.move(Event.WAIT, self.clock(), before)
         else:
             process.move(Event.RESUME, self.clock())
-            self._served(process).set_runnable(process, runnable=True)
+            self._wake(process)
         return process
 
     def set_priority(self, owner: Owner, pid: int, priority: Priority) -> Process:

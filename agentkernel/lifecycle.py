@@ -96,7 +96,7 @@ class Lifecycle:
             return
         if process.wait is Wait.OUTPUT:
             process.move(Event.WAKE, self.clock())
-            self._served(process).set_runnable(process, runnable=True)
+            self._wake(process)
 
     def disconnected(self, sink: Sink) -> None:
         """A client is gone: each of its processes does as its `on_disconnect` says."""
@@ -228,11 +228,14 @@ class Lifecycle:
 
     # Contexts that are full
 
-    def _oldest(self, process: Process) -> tuple[int, int] | None:
-        """The tokens of the turns that may give way, where the process's strategy lets any."""
+    def _oldest(self, process: Process, needed: int = 0) -> tuple[int, int] | None:
+        """The tokens of the turns that may give way, where the strategy lets any and it makes room enough."""
         if process.plan.context_strategy == "stop":
             return None
-        return oldest(process.turns, len(process.tokens), self._served(process).context // 2)
+        length, context = len(process.tokens), self._served(process).context
+        cut = oldest(process.turns, length, min(context // 2, context - 1 - needed))
+        enough = cut is not None and length - (cut[1] - cut[0]) + needed < context
+        return cut if enough else None
 
     def _go_on(self, process: Process) -> bool:
         """Have a turn that has filled its context go on without the oldest turns; False if it can't."""
@@ -275,7 +278,8 @@ class Lifecycle:
             try:
                 return await self._served(process).append(process, message)
             except KernelError as error:
-                cut = self._oldest(process) if error.code == "MEMORY_ADMISSION" else None
+                full = error.code == "MEMORY_ADMISSION"
+                cut = self._oldest(process, error.details.get("tokens", 0)) if full else None
                 if cut is None:
                     raise
             summary = await self._summary(process, cut[1]) if summarize else ()
@@ -328,8 +332,12 @@ class Lifecycle:
         return tokens[end + parent.closing :] + tokens[end : end + parent.closing]
 
     def _wake(self, process: Process) -> None:
-        if process.state is State.READY:
-            self._served(process).set_runnable(process, runnable=True)
+        """Let a process that is READY run, once no write to its memory waits for room."""
+        if process.state is not State.READY:
+            return
+        if process.queued_writes:
+            process.move(Event.WAIT, self.clock(), Wait.MEMORY)
+        self._served(process).set_runnable(process, runnable=not process.queued_writes)
 
     def _mine(self, owner: Owner, pid: int) -> Process:
         process = self.table.live(pid)

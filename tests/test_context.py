@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agentkernel.context import oldest, spliced
 from agentkernel.engine import port
+from agentkernel.errors import KernelError
 from agentkernel.process import Process, State, Wait
 from tests.by_hand import ME, Bench, boot, run, settle, words
 
@@ -125,6 +126,25 @@ def test_a_turn_alone_in_its_context_ends_there_even_when_it_may_slide(tmp_path)
         bench.finish()
         process = bench.kernel.table.find(1)
         assert (process.reason, process.generated) == ("context_full", 14)
+
+    run(main())
+
+
+def test_input_that_can_never_fit_costs_no_turn(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine={"context": 64})
+        process = await bench.exec("a" * 20, interactive=True, max_tokens=5, context_strategy="slide")
+        bench.finish()
+        await bench.kernel.send_input(ME, 1, "b" * 20, bench.screen)
+        bench.finish()
+        before = list(process.tokens)
+        with pytest.raises(KernelError) as caught:
+            await bench.kernel.send_input(ME, 1, "c" * 50, bench.screen)
+        assert (caught.value.code, caught.value.details) == (
+            "MEMORY_ADMISSION",
+            {"tokens": 51, "context": 64},
+        )
+        assert (process.tokens, process.wait) == (before, Wait.INPUT)
 
     run(main())
 

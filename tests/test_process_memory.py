@@ -118,6 +118,42 @@ def test_a_suspended_process_comes_back_to_its_wait_for_memory(tmp_path, resume_
     run(main())
 
 
+@pytest.mark.parametrize("go_on", ["continue_output", "send_input"])
+def test_nothing_a_client_says_gets_round_a_write_that_waits(tmp_path, go_on):
+    async def main():
+        bench = await booted(tmp_path)
+        await bench.exec(max_tokens=200)
+        second = await bench.exec(interactive=True, max_tokens=5)
+        await bench.kernel.write_memory(ME, 1, 0, b"1" * MIB)
+        if go_on == "continue_output":
+            bench.step(2)
+            bench.kernel.stop_output(ME, 2)
+        else:
+            bench.step(5)
+        assert await bench.kernel.write_memory(ME, 2, 0, b"2") is None
+        assert second.wait in (Wait.EVENT, Wait.INPUT)
+        if go_on == "continue_output":
+            bench.kernel.continue_output(ME, 2)
+        else:
+            await bench.kernel.send_input(ME, 2, "more", bench.screen)
+        assert second.wait is Wait.MEMORY
+        bench.kernel.kill(ME, 1)
+        await settle()
+        assert second.state is State.RUNNING
+
+    run(main())
+
+
+def test_a_prefix_there_is_no_room_for_leaves_the_process_waiting(tmp_path):
+    async def main():
+        bench = await booted(tmp_path, process_ram_mb=0)
+        process = await bench.exec("hello", memory_prefix=True, max_tokens=3)
+        assert await code(bench.kernel.write_memory(ME, 1, 0, rows(7))) == "MEMW_FAILED"
+        assert (process.wait, process.soft) == (Wait.MEMORY, b"")
+
+    run(main())
+
+
 def test_who_is_killed_while_its_write_waits_leaves_nothing(tmp_path):
     async def main():
         bench = await booted(tmp_path)

@@ -129,13 +129,13 @@ class ScriptedEngine:
         if isinstance(request, port.Prefix):
             rows = len(request.rows) // _ROW
             if not self._batcher.prefix(request.pid, [b""] * rows):
-                raise KernelError("MEMORY_ADMISSION", f"{rows} rows do not fit")
+                raise _no_room(f"{rows} rows do not fit", rows, self._slots.context)
             return port.Opened(request.pid, [port.SOFT] * rows)
         text = request.messages[-1].content if request.messages else request.prompt or ""
         tokens = request.tokens or [*request.base, *([_END] if request.base else []), *text.encode()]
         if len(tokens) >= self._slots.context and not request.tokens:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
-            raise KernelError("MEMORY_ADMISSION", message)
+            raise _no_room(message, len(tokens), self._slots.context)
         if not tokens:
             raise KernelError("EXEC_INVALID", "the prompt has no tokens")
         said = self._script(_last_input(tokens, request.turn.tokens))
@@ -174,7 +174,7 @@ class ScriptedEngine:
         self._replies[request.pid].lines = self._words.tokens(self._script(request.message.content))
         if not batcher.append(request.pid, tokens, request.budget):
             message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"
-            raise KernelError("MEMORY_ADMISSION", message)
+            raise _no_room(message, len(tokens), self._slots.context)
         return port.Opened(request.pid, tokens, [0])
 
     def _go_on(self) -> None:
@@ -186,6 +186,10 @@ class ScriptedEngine:
         self._scheduled = False
         self.step()
         self._go_on()
+
+
+def _no_room(message: str, tokens: int, context: int) -> KernelError:
+    return KernelError("MEMORY_ADMISSION", message, {"tokens": tokens, "context": context})
 
 
 def _last_input(tokens: Sequence[int], answered: int) -> str:
