@@ -114,6 +114,9 @@ class Dispatch:
     def ps(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
         return report.process_list(self.kernel, self.kernel.visible(session.principal))
 
+    def why(self, session: Session, payload: bytes) -> Answer:
+        return report.why(self.kernel, self.kernel.find(session.principal, parse_pid(payload)))
+
     def shutdown(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
         session.shutdown = True
         return Answer({"message": "Kernel shutdown requested"}, "Kernel shutdown requested")

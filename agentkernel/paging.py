@@ -186,6 +186,11 @@ class Paging:
         entry = self.pager.entry(pid)
         return ("tokens", 0) if entry is None else (entry.tier.value, self._computed(pid))
 
+    def donor(self, pid: int) -> int:
+        """Whose prefix the process waits for; 0 when it waits for none."""
+        behind = self._behind.get(pid)
+        return behind.donor if behind else 0
+
     def moved(self, pid: int) -> Moves:
         """What was moved of the process's context, or with 0 of all."""
         return self.moves.get(pid, Moves())

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from agentkernel import explain
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
@@ -184,6 +185,13 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
     ]
     text = "\n".join([f"Processes ({len(rows)})", *(_line(row) for row in rows)])
     return Answer({"total_processes": len(rows), "processes": rows}, text)
+
+
+def why(kernel: Kernel, process: Process) -> Answer:
+    """WHY's reply."""
+    reason = explain.why(process, kernel.models.served.get(process.model_id))
+    data = {"pid": process.pid, "state": process.state.value, "why": reason}
+    return Answer(data, f"PID {process.pid} {reason}")
 
 
 def started(kernel: Kernel, process: Process) -> Answer:

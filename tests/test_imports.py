@@ -60,6 +60,7 @@ serving
 models
 lifecycle
 kernel
+explain
 report
 payloads
 dispatch

@@ -20,7 +20,7 @@ from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
 from agentkernel.cli.logs import logs
 from agentkernel.cli.models import models
-from agentkernel.cli.processes import kill, mem, ps, status, suspend, term, wait
+from agentkernel.cli.processes import kill, mem, ps, status, suspend, term, wait, why
 from agentkernel.cli.run import resume, run
 from agentkernel.cli.serve import serve
 from agentkernel.cli.settings import config
@@ -34,7 +34,7 @@ from agentkernel.hub import PullError
 _USAGE = 2
 _COMMANDS = (
     *(serve, run, ps, wait, kill, term, suspend, resume, models, snapshots),
-    *(status, mem, logs, doctor, config),
+    *(status, why, mem, logs, doctor, config),
 )
 
 

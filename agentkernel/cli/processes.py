@@ -47,6 +47,15 @@ def status(target: Target, pid: str | None, shape: Format) -> None:
         show_record(client.call("STATUS", pid or ""), shape)
 
 
+@click.command(short_help="Say what a process is about, or waits for.")
+@click.argument("pid")
+@target_options
+def why(target: Target, pid: str) -> None:
+    """Say in one line what the process PID is about, or what it waits for."""
+    with target.client() as client:
+        click.echo(client.call("WHY", pid)["why"])
+
+
 @click.command(short_help="Show what memory and contexts take.")
 @click.argument("pid", required=False)
 @target_options

@@ -84,6 +84,7 @@ class Client:
     wait = _verb(requests.wait)
     term = _verb(requests.term)
     kill = _verb(requests.kill)
+    why = _verb(requests.why)
     suspend = _verb(requests.suspend)
     resume = _verb(requests.resume)
     fork = _verb(requests.fork)

@@ -1,6 +1,6 @@
-"""What the kernel answers, typed. Keys that a newer kernel adds are ignored.
+"""What the kernel answers, typed; keys that a newer kernel adds are ignored. The wire's names are kept.
 
-Times are seconds, sizes bytes, lengths tokens. The wire's names are kept.
+Times are seconds, sizes bytes, lengths tokens.
 """
 
 from __future__ import annotations
@@ -236,10 +236,11 @@ class Named(msgspec.Struct):
 
 
 class ProcessState(msgspec.Struct):
-    """SEND_INPUT, SUSPEND, RESUME: the state afterwards."""
+    """SEND_INPUT, SUSPEND, RESUME: the state afterwards; WHY: the state, and what the process is about."""
 
     pid: int
     state: str
+    why: str = ""
 
 
 class Ended(msgspec.Struct):

@@ -152,6 +152,11 @@ def send_input(pid: int, text: str) -> Request[replies.ProcessState]:
     return Request("SEND_INPUT", replies.ProcessState, payload)
 
 
+def why(pid: int) -> Request[replies.ProcessState]:
+    """In one line, what a process is about or waits for."""
+    return Request("WHY", replies.ProcessState, _words(pid))
+
+
 def stop_output(pid: int) -> Request[replies.Named]:
     """Hold a process and its output."""
     return Request("STOP_OUTPUT", replies.Named, _words(pid))

@@ -62,6 +62,7 @@ _TABLE = (
         ("STATUS_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),
     ),
     Verb("PS", "", "list live processes"),
+    Verb("WHY", "pid", "what it is about, or waits for", _OWNER, "", _PID),
     Verb("SHUTDOWN", "", "drain and stop the kernel", _ADMIN),
     Verb("LIST_MODELS", "", "the catalogue", Access.USER, "GENERIC"),
     Verb(
