@@ -10,6 +10,7 @@ _WAITS = {
     Wait.OUTPUT: "waits for its reader, who is behind",
     Wait.EVENT: "waits for CONTINUE_OUTPUT",
     Wait.CHILD: "waits for a child to sum up its conversation",
+    Wait.MEMORY: "waits for room to write to its memory",
 }
 
 
@@ -19,18 +20,22 @@ def why(process: Process, served: Served | None) -> str:
         return f"has ended: {process.reason}"
     if process.state is State.SUSPENDED:
         return "waits for RESUME"
-    if process.wait is Wait.MEMORY:
-        prefix = process.plan.memory_prefix and not process.soft
-        return "waits for its memory prefix, by MEMW" if prefix else "waits for room to write to its memory"
+    if process.wait is Wait.MEMORY and process.plan.memory_prefix and not process.soft:
+        return "waits for its memory prefix, by MEMW"
     if process.wait is not None:
         return _WAITS[process.wait]
     if served is None or process.pid not in served.processes:
         return "is being admitted"
+    return _going(process, served)
+
+
+def _going(process: Process, served: Served) -> str:
+    """What a process that could run does."""
+    donor = served.paging.donor(process.pid)
     if process.state is State.READY:
         place, waiting = served.scheduler.position(process.pid), served.scheduler.waiting
-        slots = served.load.slots
-        return f"waits for a slot: place {place} of {waiting}, {slots} slots are taken"
-    if donor := served.paging.donor(process.pid):
+        return f"waits for a slot: place {place} of {waiting}, {served.load.slots} slots are taken"
+    if donor:
         return f"waits until PID {donor} has read the prompt's beginning, which both share"
     if process.phase == "decode":
         return f"runs: {process.turn_tokens} tokens said in this turn, {process.budget} left"
