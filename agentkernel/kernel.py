@@ -85,7 +85,8 @@ class Kernel(Lifecycle):
             raise KernelError("SNAPSHOT_INVALID", f"PID {pid} begins with embeddings, which have no tokens")
         served = self._served(process)
         snapshot = await self.snapshots.add(owner, name, process, served.fingerprint)
-        served.keep(process, self.snapshots.key(snapshot), snapshot.group)
+        if not process.state.ended:  # else the first who begins from it computes it again
+            served.keep(process, self.snapshots.key(snapshot), snapshot.group)
         return snapshot
 
     async def drop_snapshot(self, owner: Owner, name: str) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 
 import pytest
@@ -190,6 +191,24 @@ def test_an_owner_has_so_many_and_no_more(tmp_path):
         await bench.exec(owner=OTHER, interactive=True, max_tokens=1)
         bench.finish()
         await bench.kernel.snapshot(OTHER, 2, "third")
+
+    run(main())
+
+
+def test_a_process_that_ends_while_its_snapshot_is_written_leaves_it_without_an_image(tmp_path):
+    async def main():
+        bench = await booted(tmp_path)
+        await bench.exec(LONG, interactive=True, max_tokens=3)
+        bench.finish()
+        taking = asyncio.ensure_future(bench.kernel.snapshot(ME, 1, "base"))
+        await asyncio.sleep(0)
+        bench.kernel.kill(ME, 1)
+        snapshot = await taking
+        assert len(snapshot.tokens) == 103
+        assert not bench.sent(port.Keep)
+        await begin(bench)
+        bench.finish()
+        assert bench.screen.text[2] == words(2)
 
     run(main())
 
