@@ -37,3 +37,20 @@ async def test_text_after_paging_is_the_text_without(tmp_path, expected, tiers):
         assert (real.count("in") > 0) == (tiers.get("ram") != 1)
         assert (real.count("disk-in") > 0) == (tiers.get("disk") != 0)
         assert real.count("failed") == 0
+
+
+PREFIX = f"<|user|>\n{EXEC}<|end|>\n<|assistant|>\nNobody knows.<|end|>\n" * 3
+ALIKE = [f"{PREFIX}<|user|>\n{prompt}<|end|>\n<|assistant|>\n" for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize("tiers", [{}, {"ram": 1}], ids=["memory", "disk"])
+@story
+async def test_what_others_have_computed_of_a_prompt_changes_no_token(tmp_path, slots, tiers):
+    """They are reading it, going on, and waiting in their slots or outside."""
+    expected = await alone(tmp_path / "alone", ALIKE, [EXEC])
+    async with real_kernel(tmp_path / "shared", engine={"slots": slots}, **tiers) as real:
+        processes = await begun(real, ALIKE * 2)
+        processes += await begun(real, ALIKE)
+        assert await talk(real, processes, [EXEC]) == expected * 3
+        assert real.count("share") >= 6

@@ -12,6 +12,7 @@ from tests.real_kernel import CHATML, EXEC, FORK, KILL, PING, SUSPEND, TINY, rea
 
 CONTEXT = 256
 ASKED = [KILL, FORK, EXEC, PING, SUSPEND]
+TOLD = [[question, "That is a long story."] for question in ASKED]
 SYSTEM = {"role": "system", "content": "You answer questions about the verbs of this kernel."}
 
 
@@ -72,7 +73,7 @@ def heard(real):
 SHAPES = [
     pytest.mark.parametrize("model", [TINY, CHATML]),
     pytest.mark.parametrize("system", [[], [SYSTEM]], ids=["no system prompt", "system prompt"]),
-    pytest.mark.parametrize("told", [[], [[EXEC, "Yes."], [KILL, "No."]]], ids=["prompt", "messages"]),
+    pytest.mark.parametrize("told", [[], TOLD], ids=["prompt", "messages"]),
 ]
 
 
@@ -134,11 +135,11 @@ async def test_a_context_slides_alike_when_it_was_paged_forked_or_opened_anew(tm
     """Each turn is asked of a child too, once another has had the slot and, at times, an engine has died."""
     shape = {"model": model, "engine": {"context": CONTEXT}}
     async with real_kernel(tmp_path / "alone", ram=0, **shape) as real:
-        steps = [list(p.tokens) async for p, *_ in converse(real, ASKED * 3, [SYSTEM], [], "slide")]
+        steps = [list(p.tokens) async for p, *_ in converse(real, ASKED * 3, [], [], "slide")]
         assert len(cuts(real)) >= 2
     async with real_kernel(tmp_path / "paged", ram=1, **shape) as real:
         i = 0
-        async for process, *_ in converse(real, ASKED * 3, [SYSTEM], [], "slide"):
+        async for process, *_ in converse(real, ASKED * 3, [], [], "slide"):
             assert process.tokens == steps[i]
             (child,) = await real.kernel.fork(ME, process.pid, 1, real.screen)
             i += 1
