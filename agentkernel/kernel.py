@@ -61,22 +61,35 @@ class Kernel(Lifecycle):
         if self.draining:
             raise KernelError("SHUTTING_DOWN")
         served = self._served(parent)
-        children = [fork(parent, self.table.new_pid(), self.seed, self.clock()) for _ in range(count)]
-        for child in children:
-            try:
+        children: list[Process] = []
+        try:
+            for _ in range(count):
+                child = fork(parent, self.table.new_pid(), self.seed, self.clock())
+                children.append(child)
+            for child in children:
                 await self._admit(child, served, sink)
-            finally:
+                self._begin_child(parent, child)
+        except KernelError:
+            for child in children:
+                if child.pid in served.processes:  # nobody was told of it
+                    child.sink = None
+                    self._end(child, Event.KILL, "killed")
+            raise
+        finally:
+            for child in children:
                 self.table.abandon(child.pid)
-            self.memory.fork(pid, child.pid)
-            served.set_runnable(child, runnable=False)  # until the reply has named it
-            if child.turn_over:
-                child.move(Event.WAIT, self.clock(), Wait.INPUT)
-            elif child.plan.memory_prefix and not child.soft:
-                child.move(Event.WAIT, self.clock(), Wait.MEMORY)
         for child in children:
             if child.state is State.READY:
                 asyncio.get_running_loop().call_soon(self._wake, child)
         return children
+
+    def _begin_child(self, parent: Process, child: Process) -> None:
+        self.memory.fork(parent.pid, child.pid)
+        self._served(child).set_runnable(child, runnable=False)  # until the reply has named it
+        if child.turn_over:
+            child.move(Event.WAIT, self.clock(), Wait.INPUT)
+        elif child.plan.memory_prefix and not child.soft:
+            child.move(Event.WAIT, self.clock(), Wait.MEMORY)
 
     async def snapshot(self, owner: Owner, pid: int, name: str) -> Snapshot:
         """Keep the process's context under a name. Raises as `Snapshots.add`, and SNAPSHOT_INVALID."""
@@ -135,11 +148,13 @@ class Kernel(Lifecycle):
         """The next user turn. Raises WRONG_STATE unless the process waits for one."""
         process = self._mine(owner, pid)
         stopped = process.wait is Wait.EVENT and process.plan.interactive
-        if (process.wait is not Wait.INPUT and not stopped) or process.terminating:
+        busy = process.terminating or pid in self._changing
+        if (process.wait is not Wait.INPUT and not stopped) or busy:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
         process.sink = process.sink or sink
         before = process.wait
         process.move(Event.WAKE, self.clock())
+        self._changing.add(pid)
         try:
             await self._append(process, Message("user", text))
         except KernelError:
@@ -147,6 +162,8 @@ class Kernel(Lifecycle):
             if process.state in (State.READY, State.WAITING):  # stopped meanwhile, perhaps
                 process.move(Event.WAIT, self.clock(), before)
             raise
+        finally:
+            self._changing.discard(pid)
         if process.state.ended:
             raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
         process.begin_turn()
@@ -168,7 +185,8 @@ class Kernel(Lifecycle):
         """Let a stopped process go on; an interactive one whose turn hit its limit gets another."""
         process = self._mine(owner, pid)
         served = self._served(process)
-        if process.wait is Wait.INPUT and process.reason == "length":
+        at_limit = process.wait is Wait.INPUT and process.reason == "length"
+        if at_limit and pid not in self._changing:
             process.extend_turn()
             served.engine.send(port.Resume(pid, process.turn_tokens + process.budget))
         elif process.wait is not Wait.EVENT:

@@ -59,6 +59,7 @@ class Lifecycle:
         self.memory = Memory(memory.process_ram_mb * MIB, memory.process_disk_mb * MIB, spill)
         self._prefixing: set[int] = set()  # PIDs whose memory prefix is on its way to the engine
         self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
+        self._changing: set[int] = set()  # PIDs of those who can't run until their context is changed
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
         self._empty = asyncio.Event()
@@ -243,11 +244,12 @@ class Lifecycle:
         if cut is None:
             return False
         process.cut_text()
-        if process.plan.context_strategy == "slide":
+        if process.plan.context_strategy == "slide" or process.pid in self._changing:
             self._give_way(process, cut, ())
             self._resume_turn(process)
             return True
-        if process.state is State.RUNNING:
+        self._changing.add(process.pid)
+        if process.state in (State.READY, State.RUNNING):
             process.move(Event.WAIT, self.clock(), Wait.CHILD)
             self._served(process).set_runnable(process, runnable=False)
         task = asyncio.get_running_loop().create_task(self._summarize_and_go_on(process, cut))
@@ -257,15 +259,16 @@ class Lifecycle:
 
     async def _summarize_and_go_on(self, process: Process, cut: tuple[int, int]) -> None:
         summary = await self._summary(process, cut[1])
+        self._changing.discard(process.pid)
         if process.state.ended:
             return
         self._give_way(process, cut, summary)
         self._resume_turn(process)
         if process.wait is Wait.CHILD:
             process.move(Event.WAKE, self.clock())
-            self._wake(process)
         elif process.waiting_before is Wait.CHILD:
             process.waiting_before = None
+        self._wake(process)
 
     def _resume_turn(self, process: Process) -> None:
         limit = process.turn_tokens + process.budget
@@ -332,8 +335,8 @@ class Lifecycle:
         return tokens[end + parent.closing :] + tokens[end : end + parent.closing]
 
     def _wake(self, process: Process) -> None:
-        """Let a process that is READY run, once no write to its memory waits for room."""
-        if process.state is not State.READY:
+        """Let a process that is READY run, once its context is as it should be and its memory written."""
+        if process.state is not State.READY or process.pid in self._changing:
             return
         if process.queued_writes:
             process.move(Event.WAIT, self.clock(), Wait.MEMORY)

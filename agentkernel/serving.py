@@ -276,7 +276,8 @@ class Served:
         if self.broken:
             self._up.set()  # whoever waits learns that it is broken
             for process in list(self.processes.values()):
-                self._host.fail(process, "engine_failed")
+                if process.pid in self.processes:  # else it has ended with its parent
+                    self._host.fail(process, "engine_failed")
         else:
             self._restart = self._loop.create_task(self._start_again())
 
@@ -301,6 +302,8 @@ class Served:
 
     async def _reopen(self, process: Process) -> bool:
         """Open a live process in the new engine, or fail it alone; False when that engine died too."""
+        if process.pid not in self.processes:  # it has ended meanwhile
+            return True
         try:
             await self.engine.open(_open_request(process, self.scheduler.weight(process.priority)))
         except KernelError as error:

@@ -256,3 +256,59 @@ def test_an_engine_that_dies_while_a_summary_is_written_costs_nothing(tmp_path):
         assert "context_summarized" in bench.screen.kinds()
 
     run(main())
+
+
+def test_a_model_that_breaks_while_a_summary_is_written_fails_every_process(tmp_path):
+    async def main():
+        bench = await talk(tmp_path, "summarize")
+        await until_summarizing(bench)
+        other = await bench.exec("other")
+        for _ in range(3):
+            bench.engine.die()
+            await settle()
+        assert len(bench.kernel.table) == 0
+        assert (other.state, other.reason) == (State.FAILED, "engine_failed")
+
+    run(main())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_output_that_is_continued_while_a_summary_is_written_leaves_it_the_only_slot(tmp_path, late):
+    """As does a process that had lost its slot when the step came in which its context filled."""
+
+    async def main():
+        bench = await boot(tmp_path, engine={"context": 256, "slots": 1})
+        fields = {"interactive": True, "context_strategy": "summarize"}
+        process = await bench.exec("a" * 50, max_tokens=10, **fields)
+        bench.finish()
+        await bench.kernel.send_input(ME, 1, "b" * 187, bench.screen)
+        while len(process.tokens) < 255:
+            bench.step()
+        if late:
+            step = bench.engine._batcher.step()
+            bench.kernel.suspend(ME, 1)
+            await bench.exec("other", max_tokens=3)
+            bench.kernel.resume(ME, 1, None)
+            assert process.state is State.READY
+            bench.engine.on_step(step)
+        else:
+            bench.step()
+            bench.kernel.stop_output(ME, 1)
+            bench.kernel.continue_output(ME, 1)
+        await settle()
+        await finish(bench)
+        assert process.wait is Wait.INPUT
+        assert bench.screen.text[1] == words(10) * 2
+
+    run(main())
+
+
+def test_a_conversation_takes_no_input_while_its_summary_is_written(tmp_path):
+    async def main():
+        bench = await talk(tmp_path, "summarize")
+        await until_summarizing(bench)
+        bench.kernel.stop_output(ME, 1)
+        with pytest.raises(KernelError, match="WRONG_STATE"):
+            await bench.kernel.send_input(ME, 1, "d", bench.screen)
+
+    run(main())

@@ -311,3 +311,47 @@ def test_input_that_is_refused_leaves_the_process_waiting_for_input_whatever_cam
         assert (process.state, process.wait) == (State.WAITING, Wait.INPUT)
 
     run(main())
+
+
+def test_a_process_goes_on_only_once_its_input_is_in_its_context(tmp_path: Path) -> None:
+    """Whatever it is told meanwhile; tokens of an answer that came first would be taken for the input's."""
+
+    async def main() -> None:
+        bench = await boot(tmp_path, make=Gated)
+        process = await bench.exec(interactive=True, max_tokens=5)
+        bench.finish()
+        bench.engine.gate.clear()
+        sending = asyncio.ensure_future(send(bench, "again"))
+        await settle()
+        bench.kernel.stop_output(ME, 1)
+        bench.kernel.continue_output(ME, 1)
+        bench.step(3)
+        assert bench.screen.text[1] == words(5)
+        bench.engine.gate.set()
+        await sending
+        bench.finish()
+        assert process.tokens[10:16] == [256, *b"again"]
+        assert bench.screen.text[1] == words(5) * 2
+
+    run(main())
+
+
+def test_a_process_takes_one_input_at_a_time(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, make=Gated)
+        await bench.exec(interactive=True, max_tokens=5)
+        bench.finish()
+        bench.engine.gate.clear()
+        sending = asyncio.ensure_future(send(bench, "again"))
+        await settle()
+        bench.kernel.suspend(ME, 1)
+        bench.kernel.resume(ME, 1, None)
+        assert await code(send(bench, "twice")) == "WRONG_STATE"
+        with pytest.raises(KernelError, match="WRONG_STATE"):
+            bench.kernel.continue_output(ME, 1)
+        bench.engine.gate.set()
+        await sending
+        bench.finish()
+        assert bench.screen.text[1] == words(5) * 2
+
+    run(main())

@@ -267,3 +267,28 @@ def test_nobody_forks_anothers_process_or_while_the_kernel_stops(tmp_path):
             await bench.kernel.fork(ME, 1, 1, None)
 
     run(main())
+
+
+@pytest.mark.parametrize("full", ["table", "engine"])
+def test_a_fork_that_fails_leaves_neither_children_nor_their_places(tmp_path, full):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS, limits={"processes": 4})
+        parent = await bench.exec(LONG, max_tokens=3, interactive=True)
+        bench.finish()
+        opened, opens = bench.engine.open, []
+
+        async def refuse_the_second(request):
+            opens.append(request)
+            if len(opens) == 2:
+                raise KernelError("MEMORY_ADMISSION")
+            return await opened(request)
+
+        bench.engine.open = refuse_the_second
+        with pytest.raises(KernelError, match="SPAWN_FAILED" if full == "table" else "MEMORY_ADMISSION"):
+            await bench.kernel.fork(ME, 1, 4 if full == "table" else 3, bench.screen)
+        bench.engine.open = opened
+        assert list(bench.kernel.table) == [parent]
+        assert bench.screen.ends == {}
+        assert len(await bench.kernel.fork(ME, 1, 3, None)) == 3
+
+    run(main())
