@@ -105,7 +105,7 @@ class Paging:
     def splice(self, process: Process, start: int) -> list[port.Signal]:
         """The process's context is another from a position on."""
         for behind in list(self._behind.values()):
-            if behind.donor == process.pid:
+            if process.pid in (behind.pid, behind.donor):
                 self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, start))
         entry = self.pager.entry(process.pid)
         if entry is None or entry.tier is not Tier.SLOT:
@@ -212,7 +212,9 @@ class Paging:
         return self.pager.rates.settle
 
     def _count(self, event: port.Paged) -> None:
-        pids = (event.pid, 0) if event.pid in self._filled or self.pager.entry(event.pid) else (0,)
+        entry = self.pager.entry(event.pid)
+        lives = event.pid in self._filled or (entry is not None and entry.live)
+        pids = (event.pid, 0) if lives else (0,)
         rates = self.pager.rates
         for moves in (self.moves[pid] for pid in pids):
             match event.op:

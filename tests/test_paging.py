@@ -292,3 +292,29 @@ def test_a_fork_that_fails_leaves_neither_children_nor_their_places(tmp_path, fu
         assert len(await bench.kernel.fork(ME, 1, 3, None)) == 3
 
     run(main())
+
+
+def test_who_waits_for_a_prefix_gets_no_more_of_it_than_is_still_its_own(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG, max_tokens=1)
+        process = await bench.exec(LONG, max_tokens=1)
+        assert [grant.pid for grant in bench.sent(port.Grant)] == [1]
+        bench.kernel.models.current().splice(process, 50, 60)
+        bench.step()
+        grant = bench.sent(port.Grant)[-1]
+        assert (grant.pid, grant.donor, grant.prefix) == (2, 1, 50)
+
+    run(main())
+
+
+def test_nothing_is_counted_for_processes_that_have_ended(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG, max_tokens=1)
+        bench.finish()
+        paging = bench.kernel.models.current().paging
+        assert paging.moved(0).outs == 1
+        assert set(paging.moves) == {0}
+
+    run(main())

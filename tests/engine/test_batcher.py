@@ -6,6 +6,7 @@ import pytest
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import FatalDecode
+from agentkernel.engine.worker.images import Images
 from tests.engine.fakes import END, PIECES, Bench, Draw, alone, joined
 
 LONG = list(range(6)) * 8  # 48 tokens
@@ -297,3 +298,19 @@ def test_whether_a_process_goes_without_a_template_is_remembered() -> None:
 def test_the_pieces_cover_what_text_can_be_made_of() -> None:
     assert b"".join(PIECES).decode("utf-8", "ignore") != ""
     assert any(not piece.isascii() for piece in PIECES)
+
+
+def test_a_context_that_changes_while_a_donor_is_fetched_takes_no_more_than_is_still_common(tmp_path):
+    bench = Bench()
+    images = bench.batcher._images = Images(bench.slots, tmp_path, bench.paged.append)
+    bench.open(1, LONG, budget=1)
+    bench.apply(port.Grant(1, 0))
+    bench.run()
+    bench.apply(port.Close(1, keep=True), port.Store(1))
+    bench.open(2, LONG, budget=1)
+    bench.apply(port.Grant(2, 0, 1, 40), port.Splice(2, 10, 13))
+    assert not bench.batcher.busy
+    images._files.submit(int).result()
+    bench.batcher.arrived(2)
+    bench.run()
+    assert bench.slots.cells[0] == LONG[:10] + LONG[13:]

@@ -215,3 +215,16 @@ def test_a_disk_that_takes_nothing_costs_the_image_only(tmp_path):
     bench.images.store(1)
     assert bench.images.load(1, 2, 20) == 0
     assert bench.ops() == ["out", "failed", "failed"]
+
+
+def test_a_fetch_that_goes_wrong_is_still_told(bench, monkeypatch):
+    """Else who waits for it would wait for ever."""
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(bench.images, "_read", fail)
+    fetched = []
+    bench.images.fetch(1, lambda: fetched.append(1))
+    bench.settle()
+    assert fetched == [1]

@@ -315,6 +315,8 @@ class Batcher:
     def _splice(self, sequence: Sequence, splice: port.Splice) -> None:
         sequence.tokens[splice.start : splice.end] = splice.tokens
         self._images.drop(sequence.pid)
+        if sequence.arriving is not None:
+            sequence.arriving.prefix = min(sequence.arriving.prefix, splice.start)
         if sequence.slot is not None and sequence.filled > splice.start:
             cut = self._context.drop(sequence.slot, splice.start)
             sequence.filled = splice.start if cut else 0

@@ -124,8 +124,10 @@ class Images:
         image = self._images[pid]
 
         def work() -> None:
-            self._read(pid, image)
-            done()
+            try:
+                self._read(pid, image)
+            finally:  # whoever waits finds that there is nothing
+                done()
 
         self._files.submit(work)
 
