@@ -215,14 +215,14 @@ class RealMemoryMachine(RuleBasedStateMachine):
         data = self.run(self.kernel.read_memory(ME, known.process.pid, offset, None))
         assert data == known.memory[offset:]
 
-    @rule(number=which, how=st.sampled_from(["blank", "cut", "remove", "replace", "folder"]))
-    def damage(self, number, how):
-        """Something happens to an image's file, if there is one now."""
+    @rule(how=st.sampled_from(["blank", "cut", "remove", "replace", "folder"]))
+    def damage(self, how):
+        """Something happens to the images' files, where there are any now."""
         files = self.real.files
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            if files:
-                self.damaged = True
-                _DAMAGES[how](files[number % len(files)], files[-1])
+        for file in files:
+            self.damaged = True
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                _DAMAGES[how](file, files[-1])
 
     @precondition(lambda self: self.may_die)
     @rule(wait=st.booleans())
