@@ -289,7 +289,8 @@ class Served:
             self._on_death(str(error))
             return
         live = list(self.processes.values())
-        if not all(await asyncio.gather(*(self._reopen(process) for process in live))):
+        opened = all(await asyncio.gather(*(self._reopen(process) for process in live)))
+        if not opened or self.broken or self._restart is not asyncio.current_task():
             return  # it died again, and `_on_death` knows
         self.restarts += 1
         for process in self.processes.values():

@@ -10,7 +10,7 @@ import pytest
 from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
 from agentkernel.process import State
-from tests.by_hand import ME, Bench, boot, die, run, settle, words
+from tests.by_hand import ME, Bench, Gated, boot, die, run, settle, words
 
 
 class SlowStart(ScriptedEngine):
@@ -23,6 +23,14 @@ class SlowStart(ScriptedEngine):
         await self.gate.wait()
         if self.fails:
             raise KernelError("LOAD_FAILED", "no")
+        return await super().start(load, on_progress)
+
+
+class Unhurried(Gated):
+    """Takes a few rounds of the loop to come up."""
+
+    async def start(self, load, on_progress):
+        await settle()
         return await super().start(load, on_progress)
 
 
@@ -146,5 +154,26 @@ def test_an_engine_that_does_not_come_up_again_is_a_death(tmp_path: Path) -> Non
         await settle()
         process = bench.kernel.find(ME, 1)
         assert (process.state, process.reason, len(bench.engines)) == (State.FAILED, "engine_failed", 3)
+
+    run(main())
+
+
+def test_an_engine_that_dies_once_it_has_taken_every_process_is_followed_by_another(tmp_path: Path) -> None:
+    """Before the kernel has come to letting them run there."""
+
+    async def main() -> None:
+        bench = await boot(tmp_path, make=Unhurried)
+        process = await bench.exec(max_tokens=3)
+        bench.engine.die()
+        await asyncio.sleep(0)
+        bench.engine.gate.clear()
+        await settle()
+        await settle()
+        bench.engine.gate.set()
+        await die(bench)
+        await settle()
+        bench.finish()
+        assert (process.state, bench.screen.text) == (State.DONE, {1: words(3)})
+        assert (len(bench.engines), bench.kernel.models.current().restarts) == (3, 1)
 
     run(main())
