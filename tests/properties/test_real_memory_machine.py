@@ -215,7 +215,7 @@ class RealMemoryMachine(RuleBasedStateMachine):
         data = self.run(self.kernel.read_memory(ME, known.process.pid, offset, None))
         assert data == known.memory[offset:]
 
-    @rule(how=st.sampled_from(["blank", "cut", "remove", "replace", "folder"]))
+    @rule(how=st.sampled_from(["replace", "flip", "cut", "remove", "folder"]))
     def damage(self, how):
         """Something happens to the images' files, where there are any now."""
         files = self.real.files
@@ -276,10 +276,10 @@ class RealMemoryMachine(RuleBasedStateMachine):
         return {int(file.stem) for file in self.real.files} == {e.pid for e in entries if e.tier is Tier.DISK}
 
 
-def _blank(file, _other):
-    data = file.read_bytes()
-    half = len(data) // 2
-    file.write_bytes(data[: half // 2] + bytes(half) + data[half // 2 + half :])
+def _flip(file, _other):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    file.write_bytes(data)
 
 
 def _make_folder(file, _other):
@@ -288,10 +288,10 @@ def _make_folder(file, _other):
 
 
 _DAMAGES = {
-    "blank": _blank,
+    "flip": _flip,
     "cut": lambda file, _other: os.truncate(file, 1000),
     "remove": lambda file, _other: file.unlink(),
-    "replace": lambda file, other: other.rename(file),
+    "replace": lambda file, other: file.write_bytes(other.read_bytes()),
     "folder": _make_folder,
 }
 
