@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.training.corpus.mix import EVERYTHING, MORE_REQUESTS, Mixture
 from models.training.dataset import CHATML, LLAMA_CHAT, ChatFormat
 from models.training.shape import Family, Shape
 
@@ -12,8 +13,21 @@ HERE = Path(__file__).parent
 BUILD = HERE / "build"
 BUILTIN = HERE.parent / "builtin"
 TOKENIZER_SAMPLES = 20_000
-VALIDATION_SEED = 999_983
-VALIDATION_SAMPLES = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass of a training: what it draws, for how many steps, at which share of the recipe's rates."""
+
+    seed: int
+    samples: int
+    steps: int
+    mixture: Mixture = EVERYTHING
+    peak: float = 1.0
+    cool_down: float = 0.6  # share of the steps over which the rates fall to 0
+
+
+VALIDATION = Pass(seed=999_983, samples=1_500, steps=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +37,22 @@ class Recipe:
     name: str
     shape: Shape
     chat: ChatFormat
-    seed: int
-    samples: int
-    steps: int
+    passes: tuple[Pass, ...]
     batch_tokens: int
     matrix_rate: float
     vector_rate: float
     long_every: int  # one batch in so many is made of long rows
     blank_words: int  # pieces that join a blank and a word (llama only)
+
+    @property
+    def seed(self) -> int:
+        """Of the first weights and of the tokenizer's texts."""
+        return self.passes[0].seed
+
+    @property
+    def steps(self) -> int:
+        """Of all passes together."""
+        return sum(each.steps for each in self.passes)
 
     @property
     def folder(self) -> Path:
@@ -55,16 +77,17 @@ class Recipe:
 
 TINY = Recipe(
     name="agentkernel-tiny",
-    shape=Shape(Family.LLAMA, vocabulary=2048, width=192, layers=5, heads=6, kv_heads=2, feed_forward=512),
+    shape=Shape(Family.LLAMA, vocabulary=2048, width=192, layers=5, heads=6, kv_heads=6, feed_forward=512),
     chat=LLAMA_CHAT,
-    seed=20_310,
-    samples=175_000,
-    steps=1_900,
+    passes=(
+        Pass(seed=20_310, samples=400_000, steps=3_000),
+        Pass(seed=20_312, samples=40_000, steps=500, mixture=MORE_REQUESTS, peak=0.35, cool_down=1.0),
+    ),
     batch_tokens=8_192,
     matrix_rate=4e-3,
     vector_rate=2e-3,
     long_every=6,
-    blank_words=600,
+    blank_words=350,
 )
 CHATML_TINY = Recipe(
     name="agentkernel-chatml",
@@ -74,14 +97,12 @@ CHATML_TINY = Recipe(
         width=128,
         layers=4,
         heads=4,
-        kv_heads=2,
+        kv_heads=4,
         feed_forward=320,
         norm_epsilon=1e-6,
     ),
     chat=CHATML,
-    seed=7_411,
-    samples=60_000,
-    steps=500,
+    passes=(Pass(seed=7_411, samples=80_000, steps=600),),
     batch_tokens=8_192,
     matrix_rate=4e-3,
     vector_rate=2e-3,

@@ -1,10 +1,9 @@
 """Tokenizers: SentencePiece pieces for the llama model, byte-level BPE for the qwen2 one, both trained by
 libraries.
 
-1. A text's pieces never depend on whether a blank stands before it: blanks are pieces of their own, but for
-   the most
-   frequent words, which also exist as blank + word. So a name in a question and in a call has the same
-   tokens.
+1. A text's pieces hardly depend on whether a blank stands before it: blanks are pieces of their own, but for
+   the most frequent words, which also exist as blank + word. Words that names are made of never do, so that a
+   name has the same tokens in a question as in a call.
 2. Every digit is a piece of its own. What no piece covers is spelled in bytes.
 3. Markers are control tokens. Text never becomes one, however it is spelled, until it goes through
    `encode_chat`.
@@ -23,6 +22,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from models.training.corpus.turns import MARKERS
+from models.training.corpus.words import COMMON
 
 BLANK = "\u2581"
 RARE = 6  # words seen less often are mostly invented ones and earn no piece
@@ -75,10 +75,13 @@ def train_pieces(texts: Iterable[str], path: Path, size: int, with_blank: int) -
     lowest = min(piece.score for piece in proto.pieces)
     if BLANK not in known:
         proto.pieces.add(piece=BLANK, score=lowest)
-    frequent = [word for word, _ in counts.most_common() if word in known and word.isalpha()][
-        : size - len(proto.pieces)
+    named = set(COMMON)
+    frequent = [
+        word
+        for word, _ in counts.most_common()
+        if word in known and word.isalpha() and word.lower() not in named
     ]
-    for rank, word in enumerate(frequent, start=1):
+    for rank, word in enumerate(frequent[: size - len(proto.pieces)], start=1):
         proto.pieces.add(piece=BLANK + word, score=lowest - rank)
     path.write_bytes(proto.SerializeToString())
     return Pieces(path)

@@ -1,6 +1,7 @@
 """Training: from a recipe to a checkpoint, resumable after every interruption.
 
-1. The batch of step i depends on (seed, i) alone, so a resumed run sees the data that an unbroken one would.
+1. The batch of a pass's step i depends on (its seed, i) alone, so a resumed run sees the data that an
+   unbroken one would.
 2. Matrices inside the layers are updated by Muon, all other weights by AdamW; both rates rise, stay, and fall
    to 0.
 3. A checkpoint is written beside the old one and then moved over it.
@@ -26,13 +27,12 @@ from models.training.corpus.mix import conversation
 from models.training.corpus.turns import Conversation
 from models.training.dataset import LONG, SHORT, Array, Rows, Vocabulary, build
 from models.training.network import Decoder
-from models.training.recipe import TOKENIZER_SAMPLES, VALIDATION_SAMPLES, VALIDATION_SEED, Recipe
+from models.training.recipe import TOKENIZER_SAMPLES, VALIDATION, Pass, Recipe
 from models.training.shape import Family
 
 SAVE_EVERY = 100
 MEASURE_EVERY = 100
 WARM_UP_STEPS = 66
-COOL_DOWN = 0.65
 SLOW = 2.5  # times the fastest step: another program keeps a core busy (long batches take 1.5 times as long)
 ALONE_STEPS = 20
 
@@ -50,39 +50,38 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
     return tokenizer.train_bytes(texts, path, recipe.shape.vocabulary)
 
 
-def _conversations(seed: int, count: int, label: str) -> Iterator[Conversation]:
-    """Samples 0 to count - 1 of a seed, with a progress bar."""
-    for index in tqdm(range(count), desc=label, mininterval=2):
-        yield conversation(seed, index)
+def _conversations(source: Pass, label: str) -> Iterator[Conversation]:
+    """A pass's samples, with a progress bar."""
+    for index in tqdm(range(source.samples), desc=label, mininterval=2):
+        yield conversation(source.seed, index, source.mixture)
 
 
-def rows_of(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Rows]:
-    """Packed rows by name (train_short, train_long, check_short, check_long), written only once."""
-    path = recipe.folder / "rows.npz"
+def rows_of(recipe: Recipe, vocabulary: Vocabulary, source: Pass) -> dict[str, Rows]:
+    """A pass's packed rows, "short" and "long", written only once."""
+    path = recipe.folder / f"rows-{source.seed}.npz"
     fields = ("tokens", "positions", "documents", "counted")
     if not path.exists():
-        sets = {"train": (recipe.seed, recipe.samples), "check": (VALIDATION_SEED, VALIDATION_SAMPLES)}
+        built = build(vocabulary, recipe.chat, _conversations(source, f"corpus {source.seed}"))
         arrays: dict[str, Array] = {}
-        for name, (seed, count) in sets.items():
-            built = build(vocabulary, recipe.chat, _conversations(seed, count, f"corpus {name}"))
-            for length, rows in zip(("short", "long"), built, strict=True):
-                arrays |= {f"{name}_{length}.{field}": getattr(rows, field) for field in fields}
+        for length, rows in zip(("short", "long"), built, strict=True):
+            arrays |= {f"{length}.{field}": getattr(rows, field) for field in fields}
         np.savez(path, **arrays)  # type: ignore[arg-type]
     with np.load(path) as stored:
-        names = sorted({key.split(".")[0] for key in stored})
-        return {name: Rows(*(stored[f"{name}.{field}"] for field in fields)) for name in names}
+        return {
+            length: Rows(*(stored[f"{length}.{field}"] for field in fields)) for length in ("short", "long")
+        }
 
 
-def batch(recipe: Recipe, rows: dict[str, Rows], step: int) -> Rows:
-    """The rows of one step: every row of an epoch once, in an order that only the seed decides."""
+def batch(recipe: Recipe, source: Pass, rows: dict[str, Rows], step: int) -> Rows:
+    """The rows of a pass's step: every row of an epoch once, in an order that only the seed decides."""
     long = step % recipe.long_every == recipe.long_every - 1
-    source, length = (rows["train_long"], LONG) if long else (rows["train_short"], SHORT)
+    chosen, length = (rows["long"], LONG) if long else (rows["short"], SHORT)
     turn = step // recipe.long_every if long else step - step // recipe.long_every
     size = recipe.batch_tokens // length
-    per_epoch = len(source) // size
+    per_epoch = len(chosen) // size
     epoch, place = divmod(turn, per_epoch)
-    order = np.random.default_rng((recipe.seed, int(long), epoch)).permutation(len(source))
-    return source.take(order[place * size : (place + 1) * size])
+    order = np.random.default_rng((source.seed, int(long), epoch)).permutation(len(chosen))
+    return chosen.take(order[place * size : (place + 1) * size])
 
 
 def loss_of(model: Decoder, rows: Rows) -> Tensor:
@@ -110,16 +109,16 @@ def optimizers(model: Decoder, recipe: Recipe) -> tuple[torch.optim.Optimizer, t
     return muon, torch.optim.AdamW(others, lr=recipe.vector_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Share of the peak rate at a step: a short rise, a plateau, a linear fall to 0."""
-    fall = max(1, int(COOL_DOWN * steps))
-    return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / fall)
+def rate_factor(step: int, source: Pass) -> float:
+    """Share of the recipe's rates at a pass's step: a short rise, a plateau, a linear fall to 0."""
+    fall = max(1, int(source.cool_down * source.steps))
+    return source.peak * min(1.0, (step + 1) / WARM_UP_STEPS, (source.steps - step) / fall)
 
 
 def _measure(model: Decoder, rows: dict[str, Rows]) -> float:
     """Loss on conversations of another seed."""
     with torch.no_grad():
-        return float(loss_of(model, rows["check_short"].take(np.arange(min(96, len(rows["check_short"]))))))
+        return float(loss_of(model, rows["short"].take(np.arange(min(96, len(rows["short"]))))))
 
 
 def _load(
@@ -187,25 +186,23 @@ def train(recipe: Recipe, threads: int = 2) -> Path:
     pace = Pace(threads)
     torch.manual_seed(recipe.seed)
     vocabulary = vocabulary_of(recipe)
-    rows = rows_of(recipe, vocabulary)
+    check = rows_of(recipe, vocabulary, VALIDATION)
     model = Decoder(replace(recipe.shape, vocabulary=vocabulary.size()))
     both = optimizers(model, recipe)
     path = recipe.folder / "checkpoint.pt"
     step, curve = _load(path, model, both)
     bar = tqdm(total=recipe.steps, initial=step, desc=recipe.name, mininterval=5)
     started = time.monotonic()
-    while step < recipe.steps:
+    for rows, rates in _steps(recipe, vocabulary, step):
         begun = time.monotonic()
-        loss = _step(model, recipe, both, rows, step)
+        loss = _step(model, both, rows, rates)
         pace.after(time.monotonic() - begun)
         step += 1
         bar.update()
         bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if step % MEASURE_EVERY == 0 or step == recipe.steps:
-            seconds = time.monotonic() - started
-            curve.append(
-                {"step": step, "train": loss, "check": _measure(model, rows), "seconds": round(seconds, 1)}
-            )
+            seconds = round(time.monotonic() - started, 1)
+            curve.append({"step": step, "train": loss, "check": _measure(model, check), "seconds": seconds})
             started = time.monotonic()
         if step % SAVE_EVERY == 0 or step == recipe.steps:
             _save(path, step, model, both, curve)
@@ -214,14 +211,29 @@ def train(recipe: Recipe, threads: int = 2) -> Path:
     return path
 
 
+def _steps(recipe: Recipe, vocabulary: Vocabulary, first: int) -> Iterator[tuple[Rows, tuple[float, float]]]:
+    """The batch and the two rates of every step from `first` on; a pass's rows are made when it begins."""
+    before = 0
+    for source in recipe.passes:
+        if first < before + source.steps:
+            rows = rows_of(recipe, vocabulary, source)
+        for step in range(max(0, first - before), source.steps):
+            factor = rate_factor(step, source)
+            rates = (factor * recipe.matrix_rate, factor * recipe.vector_rate)
+            yield batch(recipe, source, rows, step), rates
+        before += source.steps
+
+
 def _step(
-    model: Decoder, recipe: Recipe, both: tuple[torch.optim.Optimizer, ...], rows: dict[str, Rows], step: int
+    model: Decoder,
+    both: tuple[torch.optim.Optimizer, ...],
+    rows: Rows,
+    rates: tuple[float, ...],
 ) -> float:
     """One update; returns the loss before it."""
-    rates = (recipe.matrix_rate, recipe.vector_rate)
     for optimizer, rate in zip(both, rates, strict=True):
-        optimizer.param_groups[0]["lr"] = rate * rate_factor(step, recipe.steps)
-    loss = loss_of(model, batch(recipe, rows, step))
+        optimizer.param_groups[0]["lr"] = rate
+    loss = loss_of(model, rows)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in both:

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentkernel.protocol.framing import Command, RequestParser
 from models.training.corpus import (
     arithmetic,
     chat,
+    composed,
     dress,
     stories,
     story_parts,
@@ -26,7 +28,7 @@ from models.training.corpus import (
     words,
 )
 from models.training.corpus.forms import TRAINING
-from models.training.corpus.mix import conversation
+from models.training.corpus.mix import Mixture, conversation
 from models.training.corpus.turns import ROLES
 from models.training.corpus.verb_facts import VERBS
 from models.training.evaluation import held_out, prompts
@@ -59,6 +61,13 @@ def value(expression):
 def test_a_sample_depends_on_seed_and_index_alone(corpus):
     assert conversation(1, 17) == corpus[17]
     assert conversation(2, 17) != corpus[17]
+
+
+def test_a_mixture_decides_which_kinds_and_system_prompts_there_are():
+    only = Mixture({"named": 1.0}, {"forbid": 1.0})
+    turns = [turn for index in range(40) for turn in conversation(1, index, only)]
+    assert [turn for turn in turns if turn.role == "system"]
+    assert not [turn for turn in turns if turn.role == "tool"]
 
 
 def test_every_conversation_ends_with_the_assistant_and_every_call_has_its_result(corpus):
@@ -96,7 +105,7 @@ def test_some_conversations_are_long_enough_to_train_late_positions(corpus):
 def test_each_verb_has_forty_question_forms():
     assert len(set(TRAINING["verb_named"])) >= 40
     assert len(set(TRAINING["verb_wished"])) >= 40
-    assert len({verb.name for verb in VERBS}) == len(VERBS) == 42
+    assert len({verb.name for verb in VERBS}) == len(VERBS) == 44
     assert all(len(set(verb.wishes)) >= 6 for verb in VERBS)
 
 
@@ -107,6 +116,32 @@ def test_a_wish_leads_to_one_verb_only():
         for wish in verb.wishes:
             for reworded in {verbs.reword(random, wish) for _ in range(80)}:
                 assert owner.setdefault(reworded, verb.name) == verb.name
+
+
+def test_every_example_is_one_request_that_the_kernel_can_cut():
+    for verb in VERBS:
+        events = RequestParser().receive(f"{verb.example}\n".encode())
+        assert [event.verb for event in events if isinstance(event, Command)] == [verb.name]
+        assert len(events) == 1
+
+
+def test_composed_and_written_forms_come_about_equally_often():
+    many, few = tuple("abcdefghij"), tuple("xyz")
+    drawn = composed.balanced(many, few)
+    assert sum(form in few for form in drawn) == 9
+    assert composed.balanced(few, many) == drawn
+    assert composed.balanced((), few) == few
+
+
+def test_no_word_alone_tells_whether_tools_are_allowed():
+    """The words "any", "all" and "tools" stand in prompts that allow as often as in those that forbid."""
+    random = Random(7)
+    for word in ("any", "all", "tools"):
+        shares = [
+            sum(word in systems.system(random, stance).lower().split() for _ in range(3000)) / 3000
+            for stance in ("allow", "forbid")
+        ]
+        assert min(shares) > max(shares) / 3
 
 
 def test_numbers_have_one_to_five_digits():
@@ -238,7 +273,8 @@ def test_other_held_out_material_is_never_trained():
     assert not set(held_out.FOREIGN) & set(chat.FOREIGN_TRAINING)
     assert not set(held_out.CHAT) & {form for _, forms in chat.TRAINING_CHAT for form in forms}
     for stance, forms in held_out.SYSTEMS.items():
-        assert not set(forms) & set(systems.TRAINING_SYSTEMS[stance])
+        trained = "\n".join(set(systems.TRAINING_SYSTEMS[stance])).lower()
+        assert [form for form in forms if form.lower().rstrip(".") in trained] == []
 
 
 def test_the_evaluation_asks_at_least_two_hundred_prompts_a_category():

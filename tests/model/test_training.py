@@ -18,6 +18,8 @@ with warnings.catch_warnings():
 
 SMALL = Shape(Family.LLAMA, vocabulary=600, width=32, layers=2, heads=2, kv_heads=1, feed_forward=64)
 
+PASSES = (recipe.Pass(1, 400, 4), recipe.Pass(2, 300, 2, peak=0.5))
+
 
 @pytest.fixture(params=[Family.LLAMA, Family.QWEN2])
 def small(request, monkeypatch, tmp_path):
@@ -25,13 +27,13 @@ def small(request, monkeypatch, tmp_path):
     monkeypatch.setattr(recipe, "BUILD", tmp_path)
     monkeypatch.setattr(recipe, "BUILTIN", tmp_path)
     monkeypatch.setattr(train, "TOKENIZER_SAMPLES", 300)
-    monkeypatch.setattr(train, "VALIDATION_SAMPLES", 60)
+    monkeypatch.setattr(train, "VALIDATION", replace(recipe.VALIDATION, samples=60))
     monkeypatch.setattr(train, "SAVE_EVERY", 3)
     monkeypatch.setattr(train, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(export, "CHECKED_CONVERSATIONS", 6)
     base = recipe.TINY if request.param is Family.LLAMA else recipe.CHATML_TINY
     shape = replace(SMALL, family=request.param)
-    return replace(base, shape=shape, samples=400, steps=6, batch_tokens=2048, long_every=3, blank_words=20)
+    return replace(base, shape=shape, passes=PASSES, batch_tokens=2048, long_every=3, blank_words=20)
 
 
 def hidden(model, tokens, documents):
@@ -67,11 +69,13 @@ def test_a_token_sees_its_past_and_not_its_future(family):
 
 
 def test_the_rate_rises_stays_and_falls_to_nothing():
-    factors = [train.rate_factor(step, 1000) for step in range(1000)]
+    source = recipe.Pass(seed=1, samples=1, steps=1000)
+    factors = [train.rate_factor(step, source) for step in range(1000)]
     assert factors[0] < 0.05
     assert max(factors) == 1.0
     assert factors[-1] < 0.01
     assert factors[train.WARM_UP_STEPS] == 1.0
+    assert train.rate_factor(300, replace(source, peak=0.25)) == 0.25
 
 
 def test_a_busy_core_costs_one_thread_for_a_while():
@@ -89,7 +93,7 @@ def test_training_lowers_the_loss_and_export_agrees_with_llama(small):
     train.train(small, threads=1)
     curve = torch.load(small.folder / "checkpoint.pt", weights_only=True)["curve"]
     assert curve[-1]["step"] == 6
-    rows = train.rows_of(small, train.vocabulary_of(small))
+    rows = train.rows_of(small, train.vocabulary_of(small), train.VALIDATION)
     first = Decoder(replace(small.shape, vocabulary=train.vocabulary_of(small).size()))
     assert curve[-1]["check"] < train._measure(first, rows)
     exact, shipped = export.export(small)
@@ -140,3 +144,4 @@ def test_a_file_that_llama_computes_otherwise_is_refused(small, monkeypatch):
     monkeypatch.setattr(export, "write", spoilt)
     with pytest.raises(ValueError, match="disagrees"):
         export.export(small)
+    assert not small.output.exists()

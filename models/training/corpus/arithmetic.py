@@ -117,8 +117,8 @@ def _special(random: Random) -> Calculation:
 def calculation(random: Random) -> Calculation:
     """Draw one; numbers have one to five digits, divisors are never zero."""
     draw = random.random()
-    if draw < 0.2:
-        return (_chain if draw < 0.08 else _decimal if draw < 0.14 else _special)(random)
+    if draw < 0.21:
+        return (_chain if draw < 0.08 else _decimal if draw < 0.13 else _special)(random)
     operator = random.choice(_OPERATORS)
     a, b = number(random), number(random)
     if operator == "**":

@@ -9,151 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-_WISH_TALES = (
-    "I want to {w}",
-    "I need to {w}",
-    "I must {w}",
-    "I was asked to {w}",
-    "Imagine that I have to {w}",
-    "Let's say we want to {w}",
-    "Somebody wants to {w}",
-    "I cannot {w}",
-    "I don't know how to {w}",
-    "I forgot how to {w}",
-    "My plan is to {w}",
-    "I tried to {w}",
-    "We have to {w}",
-    "It should be possible to {w}",
-    "A friend would like to {w}",
-    "My script has to {w}",
-    "I will have to {w} soon",
-    "I am new and want to {w}",
-    "The manual says that one can {w}",
-    "Assume I need to {w}",
-    "I hope to {w}",
-)
-_WISH_ENDS = (
-    ". How?",
-    ". Which verb?",
-    ". What do I send?",
-    ". What do I type?",
-    ". Any idea?",
-    ". Is there a verb for that?",
-    ". Which command is that?",
-    ". Help me.",
-    ". Tell me how.",
-    ". Please advise.",
-    ", how does that work?",
-    ", what now?",
-    ". What is the verb called?",
-    ". What does the kernel offer?",
-    ".",
-    ". Who can help?",
-)
-_WISH_QUESTIONS = (
-    "How am I able to {w}",
-    "How might I {w}",
-    "Which verb would let me {w}",
-    "What verb allows me to {w}",
-    "What is used to {w}",
-    "How do people {w}",
-    "With which verb do I {w}",
-    "What could I send to {w}",
-    "How do you {w}",
-    "Which request makes the kernel {w}",
-    "Do you have a verb to {w}",
-    "How may I {w}",
-    "What helps me {w}",
-    "By which command can I {w}",
-    "How do we {w}",
-    "What will {w}",
-    "Can you say how to {w}",
-    "What is it that lets me {w}",
-    "Where can I {w}",
-    "Who or what can {w}",
-    "How is it possible to {w}",
-    "Which one is the verb to {w}",
-    "What do users type to {w}",
-    "May I {w}, and how",
-)
-_QUESTION_ENDS = (
-    "?",
-    "?",
-    " in this kernel?",
-    " from the terminal?",
-    ", please?",
-    " in agentkernel?",
-    " with one command?",
-    " right now?",
-    " myself?",
-    "",
-)
-_VERB_TALES = (
-    "I need to use {v}",
-    "My colleague mentioned {v}",
-    "I found {v} in the manual",
-    "I want to use {v}",
-    "I have never used {v}",
-    "I must explain {v} to a friend",
-    "There is a verb {v}",
-    "Somebody typed {v}",
-    "HELP lists {v}",
-    "I keep forgetting {v}",
-    "I read {v} somewhere",
-    "In a log I saw {v}",
-    "My script sends {v}",
-)
-_VERB_ENDS = (
-    ". What does it do?",
-    ". What is it for?",
-    ". Explain it.",
-    ". Tell me about it.",
-    ". How does it work?",
-    ", but what is it?",
-    ". Can you help?",
-    ". What is that?",
-    ". What happens then?",
-    ". Why?",
-    ". What does that mean?",
-    ".",
-)
-_VERB_QUESTIONS = (
-    "What does {v} do",
-    "What is {v}",
-    "How does {v} work",
-    "What does {v} mean",
-    "How do I use {v}",
-    "What is {v} good for",
-    "When is {v} useful",
-    "What would happen after {v}",
-    "Which job has {v}",
-    "What kind of verb is {v}",
-    "Can you define {v}",
-    "Why is there a verb {v}",
-    "What changes when I send {v}",
-    "What do people do with {v}",
-)
-_VERB_QUESTION_ENDS = (
-    "?",
-    " here?",
-    " in the kernel?",
-    ", in short?",
-    ", please?",
-    " at all?",
-    " in agentkernel?",
-    " when I type it?",
-    "",
-)
+from models.training.corpus.composed import COMPOSED, balanced
 
-
-def _joined(heads: Sequence[str], ends: Sequence[str]) -> tuple[str, ...]:
-    """Every head with every end."""
-    return tuple(head + end for head in heads for end in ends)
-
-
-TRAINING: Mapping[str, Sequence[str]] = {
+_WRITTEN: Mapping[str, Sequence[str]] = {
     "verb_named": (
-        *_joined(_VERB_TALES, _VERB_ENDS), *_joined(_VERB_QUESTIONS, _VERB_QUESTION_ENDS),
         "What does {v} do?", "What is {v}?", "Explain {v}.", "Tell me about {v}.", "What is {v} for?", "How do I use {v}?",
         "What does the verb {v} mean?", "What happens when I send {v}?", "Describe {v}.", "Describe the verb {v}.",
         "{v}?", "What is the use of {v}?", "Why would I use {v}?", "When do I need {v}?", "How does {v} work?",
@@ -171,7 +30,6 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "What comes back from {v}?", "{v}, please explain", "what is {v} again", "Do I need {v}?", "I am curious about {v}.", "Say something about {v}.",
     ),
     "verb_wished": (
-        *_joined(_WISH_TALES, _WISH_ENDS), *_joined(_WISH_QUESTIONS, _QUESTION_ENDS),
         "How do I {w}?", "How can I {w}?", "Which verb do I use to {w}?", "I want to {w}.", "What do I type to {w}?",
         "How to {w}?", "What is the verb to {w}?", "Is there a way to {w}?", "I need to {w}.", "I would like to {w}.",
         "Which command lets me {w}?", "Tell me how to {w}.", "What must I send to {w}?", "Can I {w}?", "How would I {w}?",
@@ -314,3 +172,6 @@ TRAINING: Mapping[str, Sequence[str]] = {
     "read_back": ("Read it back.", "What does it say now?", "Show me the file.", "Read the file again.", "Is it there? Read it.", "Let me see it.", "Check it."),
     "thanks": ("Thanks.", "Thank you.", "Thanks!", "Thank you very much.", "Great, thanks.", "Nice.", "Well done.", "Good.", "Perfect.", "Cool.", "Great!", "ok", "Okay.", "Good job."),
 }  # fmt: skip
+TRAINING: Mapping[str, Sequence[str]] = {
+    kind: balanced(COMPOSED.get(kind, ()), forms) for kind, forms in _WRITTEN.items()
+}

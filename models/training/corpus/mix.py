@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from models.training.corpus import chat, stories, tools, two_step, verbs, words
@@ -16,24 +17,47 @@ from models.training.corpus.systems import system
 from models.training.corpus.turns import Conversation, Step, Task, Turn, call
 
 Draw = Callable[[Random], Task]
-_KINDS: tuple[tuple[Draw, float], ...] = (
-    (stories.story, 0.11),
-    (lambda r: verbs.named(r, TRAINING), 0.11),
-    (lambda r: verbs.wished(r, TRAINING), 0.18),
-    (lambda r: tools.single(r, TRAINING), 0.33),
-    (lambda r: two_step.double(r, TRAINING), 0.13),
-    (chat.chat, 0.08),
-    (chat.remark, 0.04),
-    (chat.odd, 0.04),
-)
+_DRAWS: dict[str, Draw] = {
+    "story": stories.story,
+    "named": lambda r: verbs.named(r, TRAINING),
+    "wished": lambda r: verbs.wished(r, TRAINING),
+    "single": lambda r: tools.single(r, TRAINING),
+    "double": lambda r: two_step.double(r, TRAINING),
+    "chat": chat.chat,
+    "remark": chat.remark,
+    "odd": chat.odd,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Weights of the kinds of exchange, and of system prompts by stance ("" is none)."""
+
+    kinds: Mapping[str, float]
+    stances: Mapping[str, float]
+
+
+EVERYTHING = Mixture(
+    {
+        "story": 0.11, "named": 0.11, "wished": 0.18, "single": 0.33, "double": 0.13, "chat": 0.08,
+        "remark": 0.04, "odd": 0.04,
+    },
+    {"": 0.52, "allow": 0.20, "plain": 0.10, "forbid": 0.18},
+)  # fmt: skip
+MORE_REQUESTS = Mixture(
+    {
+        "story": 0.08, "named": 0.08, "wished": 0.26, "single": 0.40, "double": 0.09, "chat": 0.05,
+        "remark": 0.05, "odd": 0.04,
+    },
+    {"": 0.48, "allow": 0.27, "plain": 0.10, "forbid": 0.15},
+)  # fmt: skip
 LONG_SHARE = 0.008
 
 
-def task(random: Random) -> Task:
+def task(random: Random, mixture: Mixture) -> Task:
     """One exchange, drawn by the weights of its kind."""
-    draws, weights = zip(*_KINDS, strict=True)
-    draw: Draw = random.choices(draws, weights)[0]
-    return draw(random)
+    kind = random.choices(tuple(mixture.kinds), tuple(mixture.kinds.values()))[0]
+    return _DRAWS[kind](random)
 
 
 def follow_up(random: Random) -> list[Task]:
@@ -58,30 +82,30 @@ def follow_up(random: Random) -> list[Task]:
     return [first, second, third, chat.thanks(random, TRAINING)][: random.randint(2, 4)]
 
 
-def _one_or_more(random: Random) -> list[Task]:
+def _one_or_more(random: Random, mixture: Mixture) -> list[Task]:
     """The exchanges of one conversation: mostly one, sometimes several."""
     draw = random.random()
     if draw < 0.80:
-        return [task(random)]
+        return [task(random, mixture)]
     if draw < 0.85:
         return follow_up(random)
-    several = [task(random) for _ in range(random.randint(2, 4))]
+    several = [task(random, mixture) for _ in range(random.randint(2, 4))]
     return several if random.random() < 0.7 else [*several, chat.thanks(random, TRAINING)]
 
 
-def _with_system(random: Random, tasks: list[Task]) -> Conversation:
+def _with_system(random: Random, tasks: list[Task], mixture: Mixture) -> Conversation:
     """The exchanges behind a system prompt or none; where tools are forbidden, calls become refusals."""
-    draw = random.random()
-    stance = "" if draw < 0.52 else "allow" if draw < 0.72 else "plain" if draw < 0.82 else "forbid"
+    stance = random.choices(tuple(mixture.stances), tuple(mixture.stances.values()))[0]
     if stance == "forbid":
         tasks = [chat.forbidden(each) if each.steps else each for each in tasks]
     turns = tuple(turn for each in tasks for turn in each.turns())
     return (Turn("system", system(random, stance)), *turns) if stance else turns
 
 
-def conversation(seed: int, index: int) -> Conversation:
+def conversation(seed: int, index: int, mixture: Mixture = EVERYTHING) -> Conversation:
     """Sample `index` of the training set that `seed` names."""
     random = Random(f"{seed}:{index}")
     if random.random() < LONG_SHARE:
-        return _with_system(random, [task(random) for _ in range(random.randint(8, 14))])
-    return _with_system(random, _one_or_more(random))
+        many = [task(random, mixture) for _ in range(random.randint(8, 14))]
+        return _with_system(random, many, mixture)
+    return _with_system(random, _one_or_more(random, mixture), mixture)

@@ -18,87 +18,135 @@ class Verb:
 
 VERBS = (
     Verb("HELLO", "agrees on protocol v1 and its capabilities with the kernel", "HELLO me - {}", (
-        "negotiate the protocol", "switch to protocol v1", "agree on capabilities", "start the v1 dialect", "choose the protocol version", "greet the kernel and pick a version")),
+        "negotiate the protocol", "switch to protocol v1", "agree on capabilities", "start the v1 dialect", "choose the protocol version", "greet the kernel and pick a version",
+        "open a session with protocol v1", "tell the kernel which capabilities I have", "settle the protocol with the kernel", "find out which capabilities the kernel offers", "shake hands with the kernel", "use the new protocol")),
     Verb("AUTH", "shows the kernel your token, so that it lets you in", "AUTH me - <token>", (
-        "log in", "present my token", "authenticate", "prove who I am", "sign in with a token", "get past AUTH_REQUIRED")),
+        "log in", "present my token", "authenticate", "prove who I am", "sign in with a token", "get past AUTH_REQUIRED",
+        "give the kernel my token", "show my credentials", "be let in by the kernel", "identify myself", "use my token to log in", "get access with my token")),
     Verb("HELP", "lists the verbs and what each of them takes", "HELP me -", (
-        "see all verbs", "get help", "list the commands", "read how a verb is used", "know which commands there are", "get an explanation of a command")),
+        "see all verbs", "get help", "list the commands", "read how a verb is used", "know which commands there are", "get an explanation of a command",
+        "see what commands the kernel has", "look up the commands", "learn which verbs exist", "know every verb", "show all commands", "find out what I can type")),
     Verb("QUIT", "closes this connection", "QUIT me -", (
-        "close the connection", "leave", "disconnect", "end my connection", "hang up", "log out")),
+        "close the connection", "leave", "disconnect", "end my connection", "hang up", "log out",
+        "end this session", "close this connection", "stop talking to the kernel", "go away", "drop my connection", "leave the kernel without stopping it")),
     Verb("PING", "asks the kernel whether it is alive; it answers PONG", "PING me -", (
-        "check that the kernel is alive", "test the connection", "get a PONG", "see whether the kernel answers", "check that the server responds", "know if the kernel is there")),
+        "check that the kernel is alive", "test the connection", "get a PONG", "see whether the kernel answers", "check that the server responds", "know if the kernel is there",
+        "ask whether the kernel is alive", "make sure that the kernel answers", "check the connection", "know whether the server is up", "see if anybody answers", "probe the kernel")),
     Verb("STATUS", "shows the state of the kernel or of one process", "STATUS me - 7", (
-        "see the state of the kernel", "see the state of a process", "know how a process is doing", "look at one process", "get the uptime", "check how the kernel is doing")),
+        "see the state of the kernel", "see the state of a process", "know how a process is doing", "look at one process", "get the uptime", "check how the kernel is doing",
+        "ask how the kernel is doing", "learn the state of a process", "check the condition of a process", "get a process's state", "see the kernel's state and uptime", "ask what state a process is in")),
     Verb("PS", "lists the processes", "PS me -", (
-        "list the processes", "see what is running", "get all PIDs", "find my processes", "see every process", "show the process table")),
+        "list the processes", "see what is running", "get all PIDs", "find my processes", "see every process", "show the process table",
+        "see all processes", "get a list of the processes", "show which processes run", "know which processes there are", "look at the process list", "list every running process")),
     Verb("SHUTDOWN", "ends the kernel in good order", "SHUTDOWN me -", (
-        "stop the kernel", "shut the kernel down", "turn the server off", "end the kernel", "power down the whole kernel", "halt the server")),
+        "stop the kernel", "shut the kernel down", "turn the server off", "end the kernel", "power down the whole kernel", "halt the server",
+        "stop the whole server", "turn off the kernel", "bring the kernel down", "make the kernel exit", "close the kernel down", "end the server in good order")),
     Verb("LIST_MODELS", "lists the models in the catalogue", "LIST_MODELS me -", (
-        "list the models", "see which models there are", "know what models are available", "browse the catalogue", "show the model catalogue", "find the id of a model")),
+        "list the models", "see which models there are", "know what models are available", "browse the catalogue", "show the model catalogue", "find the id of a model",
+        "get the names of the models", "show every model", "see the catalogue of models", "know which models I can load", "find out which models exist", "look at the models in the catalogue")),
     Verb("SELECT_MODEL", "chooses the model that the next LOAD takes", "SELECT_MODEL me - builtin/agentkernel-tiny", (
-        "choose a model", "select a model", "pick another model", "change the selected model", "set which model comes next", "make a model the selected one")),
+        "choose a model", "select a model", "pick another model", "change the selected model", "set which model comes next", "make a model the selected one",
+        "make another model the default", "decide which model is loaded next", "set the model for the next LOAD", "switch the default model", "say which model I prefer", "mark a model as the next one")),
     Verb("MODEL_INFO", "describes a model: its family, path and chat template", "MODEL_INFO me - builtin/agentkernel-tiny", (
-        "learn about a model", "see the details of a model", "know the family of a model", "read a model's chat template", "describe a model", "get facts on one model")),
+        "learn about a model", "see the details of a model", "know the family of a model", "read a model's chat template", "describe a model", "get facts on one model",
+        "see what is known about a model", "get a description of a model", "find out a model's family", "ask for the path of a model", "show the facts about one model", "inspect one model")),
     Verb("LOAD", "loads a GGUF model into an engine", "LOAD me - builtin/agentkernel-tiny", (
-        "load a model", "load a GGUF file", "bring a model into memory", "start an engine with a model", "open a GGUF", "get a model ready to run")),
+        "load a model", "load a GGUF file", "bring a model into memory", "start an engine with a model", "open a GGUF", "get a model ready to run",
+        "put a model into memory", "make a model ready", "bring up a model", "have a model in memory", "load the model that I selected", "get an engine for a model")),
     Verb("UNLOAD", "removes a loaded model and frees its memory", "UNLOAD me - builtin/agentkernel-tiny", (
-        "unload a model", "free the memory of a model", "remove a loaded model", "drop a model from memory", "get rid of a loaded model", "stop an engine and free its model")),
+        "unload a model", "free the memory of a model", "remove a loaded model", "drop a model from memory", "get rid of a loaded model", "stop an engine and free its model",
+        "take a model out of memory", "let go of a loaded model", "free a model's memory", "throw a model out of memory", "remove the loaded model from memory", "release a model")),
     Verb("SET_GEN", "sets the defaults for generation: temperature, top_p, seed and max_tokens", "SET_GEN me - temperature=0.5", (
-        "set the temperature", "change the seed", "change top_p", "set the generation defaults", "set the default max_tokens", "make the sampling less random")),
+        "set the temperature", "change the seed", "change top_p", "set the generation defaults", "set the default max_tokens", "make the sampling less random",
+        "change the sampling settings", "make answers more random", "choose another temperature", "fix the seed", "alter the generation settings", "set top_p for all prompts")),
     Verb("GET_GEN", "shows the defaults for generation", "GET_GEN me -", (
-        "see the temperature", "read the generation defaults", "know the current seed", "look up top_p", "show the generation settings", "see the sampling settings")),
+        "see the temperature", "read the generation defaults", "know the current seed", "look up top_p", "show the generation settings", "see the sampling settings",
+        "find out the temperature", "view the current sampling settings", "show the temperature and the seed", "check the default seed", "ask what top_p is", "see which generation settings hold")),
     Verb("EXEC", "starts a prompt as a process and streams its tokens", "EXEC me - Tell me a story", (
-        "start a process", "run a prompt", "launch a prompt", "create a new process", "send a prompt to the model", "get tokens for a prompt")),
+        "start a process", "run a prompt", "launch a prompt", "create a new process", "send a prompt to the model", "get tokens for a prompt",
+        "run a prompt as a process", "begin a new process", "ask the model something", "have the model answer a prompt", "make the model write something", "execute a prompt")),
     Verb("SEND_INPUT", "gives the next user turn to an interactive process", "SEND_INPUT me - 7 Go on", (
-        "send the next turn to a process", "answer an interactive process", "give input to a process", "continue a conversation", "talk to a waiting process", "type another message to a process")),
+        "send the next turn to a process", "answer an interactive process", "give input to a process", "continue a conversation", "talk to a waiting process", "type another message to a process",
+        "say something more to a process", "reply to a process", "pass another message to a process", "feed a process its next turn", "type the next turn for a process", "give an interactive process an answer")),
     Verb("STOP_OUTPUT", "holds a process's output back", "STOP_OUTPUT me - 7", (
-        "hold the output of a process", "pause the output", "stop seeing a process's tokens", "silence the stream of a process", "keep the output back", "mute a process")),
+        "hold the output of a process", "pause the output", "stop seeing a process's tokens", "silence the stream of a process", "keep the output back", "mute a process",
+        "hold back a process's output", "keep a process from printing", "stop the output of a process for now", "pause the stream of tokens", "put the output on hold", "make a process's output wait")),
     Verb("CONTINUE_OUTPUT", "lets held output flow again", "CONTINUE_OUTPUT me - 7", (
-        "continue the output", "see held output again", "let the output flow again", "get the stream back", "release the held output", "unmute a process")),
+        "continue the output", "see held output again", "let the output flow again", "get the stream back", "release the held output", "unmute a process",
+        "let a process print again", "resume the output of a process", "have the output go on", "hear the process again", "take the output off hold", "start the stopped output again")),
     Verb("WAIT", "waits until a process has ended and returns the reason", "WAIT me - 7", (
-        "wait for a process", "wait until a process ends", "know why a process ended", "block until a process is done", "get the reason of an end", "be told when a process finishes")),
+        "wait for a process", "wait until a process ends", "know why a process ended", "block until a process is done", "get the reason of an end", "be told when a process finishes",
+        "wait for the end of my process", "be told the reason why a process ended", "hold on until a process is finished", "wait till a process is done", "know when a process has ended", "sit until a process finishes")),
     Verb("TERM", "lets a process finish its sentence, then ends it", "TERM me - 7", (
-        "end a process gently", "stop a process politely", "let a process finish its sentence and end", "ask a process to end", "terminate a process", "end a process after its sentence")),
+        "end a process gently", "stop a process politely", "let a process finish its sentence and end", "ask a process to end", "terminate a process", "end a process after its sentence",
+        "let a process come to an end in good order", "end a process at the end of its sentence", "stop a process kindly", "have a process finish and then end", "close a process without cutting its sentence", "finish a process softly")),
     Verb("KILL", "stops a process at its next step", "KILL me - 7", (
-        "stop a process", "stop a process at once", "kill a process", "end a process immediately", "stop a process now", "force a process to stop", "halt a running process", "abort a process")),
+        "stop a process", "stop a process at once", "kill a process", "end a process immediately", "stop a process now", "force a process to stop", "halt a running process", "abort a process",
+        "stop a process right away", "cut a process off", "shoot a process down", "make a process die now", "end a process by force", "get rid of a running process at once")),
     Verb("SUSPEND", "pauses a process and keeps its work", "SUSPEND me - 7", (
-        "pause a process", "suspend a process", "put a process to sleep", "freeze a process", "park a process for later", "halt a process for a while")),
+        "pause a process", "suspend a process", "put a process to sleep", "freeze a process", "park a process for later", "halt a process for a while",
+        "put a process on hold", "set a process aside for a time", "make a process stand still", "let a process rest and keep its work", "stop a process for a time without losing its work", "interrupt a process and keep it")),
     Verb("RESUME", "lets a suspended process go on", "RESUME me - 7", (
-        "resume a process", "continue a suspended process", "wake a process up", "let a paused process go on", "unfreeze a process", "restart a paused process")),
+        "resume a process", "continue a suspended process", "wake a process up", "let a paused process go on", "unfreeze a process", "restart a paused process",
+        "let a suspended process run again", "make a paused process run again", "take a process off hold", "carry on with a suspended process", "start a suspended process again", "wake a suspended process")),
     Verb("SET_PRIORITY", "changes a process's priority: low, normal, high or critical", "SET_PRIORITY me - 7 high", (
-        "change the priority of a process", "make a process more important", "raise a priority", "give a process low priority", "set a process to critical", "lower the priority of a process")),
+        "change the priority of a process", "make a process more important", "raise a priority", "give a process low priority", "set a process to critical", "lower the priority of a process",
+        "set the priority of a process", "make one process more urgent than others", "change how important a process is", "put a process ahead of the others", "let a process run before others", "make a process less urgent")),
     Verb("GET_QUOTA", "shows a process's limits and what it has used", "GET_QUOTA me - 7", (
-        "see the limits of a process", "read a quota", "know how many tokens a process may use", "see how much of its quota a process used", "show the quota", "check a process's budget")),
+        "see the limits of a process", "read a quota", "know how many tokens a process may use", "see how much of its quota a process used", "show the quota", "check a process's budget",
+        "see what limits a process has", "view the quota of a process", "find out how many tokens a process has left", "ask for a process's limits", "look up what a process has used", "learn which limits a process has")),
     Verb("SET_QUOTA", "changes a process's limits on tokens and tool calls", "SET_QUOTA me - 7 max_tokens=64", (
-        "limit a process", "change a quota", "give a process more tokens", "set a limit on tool calls", "raise a process's budget", "cap the tokens of a process")),
+        "limit a process", "change a quota", "give a process more tokens", "set a limit on tool calls", "raise a process's budget", "cap the tokens of a process",
+        "set limits for a process", "change how many tokens a process may use", "restrict a process", "adjust a quota", "allow a process more tool calls", "put a cap on a process")),
     Verb("SUBSCRIBE", "sends you the kernel's events as they happen", "SUBSCRIBE me -", (
-        "get events", "follow the kernel's events", "be notified of changes", "receive an event for each change", "watch what happens in the kernel", "subscribe to events")),
-    Verb("MEMW", "writes into a process's memory pages", "MEMW me - 7|text", (
-        "write to a process's memory", "put text into memory pages", "store bytes in a process", "fill a memory page", "change the memory of a process", "write a page")),
+        "get events", "follow the kernel's events", "be notified of changes", "receive an event for each change", "watch what happens in the kernel", "subscribe to events",
+        "get the kernel's events", "hear about every change", "have the events sent to me", "listen to the kernel's events", "see events as they happen", "be told of what happens in the kernel")),
+    Verb("MEMW", "writes into a process's memory pages", "MEMW me 6\n7\ntext", (
+        "write to a process's memory", "put text into memory pages", "store bytes in a process", "fill a memory page", "change the memory of a process", "write a page",
+        "write bytes to a process", "put bytes into a process's memory", "fill the pages of a process", "place data in a process's memory", "store data in memory pages", "set bytes in a process's pages")),
     Verb("MEMR", "reads a process's memory pages", "MEMR me - 7", (
-        "read a process's memory", "get the bytes of a memory page", "look into a process's memory", "fetch a memory page", "see what is in the memory of a process", "read a page")),
+        "read a process's memory", "get the bytes of a memory page", "look into a process's memory", "fetch a memory page", "see what is in the memory of a process", "read a page",
+        "read bytes from a process", "see the bytes in a process's pages", "get data out of memory pages", "look at a memory page", "take bytes from a process's memory", "show the contents of a memory page")),
     Verb("MEM", "shows how much memory the pages of a process take", "MEM me - 7", (
-        "see how much memory is used", "know the memory usage", "count the memory pages", "show the memory figures", "measure a process's memory", "get memory statistics")),
+        "see how much memory is used", "know the memory usage", "count the memory pages", "show the memory figures", "measure a process's memory", "get memory statistics",
+        "learn how much memory the pages take", "find out the memory use of a process", "check how much memory a process takes", "see memory figures", "ask how many pages a process has", "know the size of a process's memory")),
     Verb("FORK", "makes children that begin with their parent's context", "FORK me - 7", (
-        "fork a process", "copy a process", "make children of a process", "split a process in two", "try several answers from one context", "clone a process with its context")),
-    Verb("SNAPSHOT", "keeps an image of one process's context", "SNAPSHOT me - 7", (
-        "take a snapshot", "keep an image of a process", "save one process's context", "make a snapshot of a process", "photograph the state of one process", "preserve one process's context")),
+        "fork a process", "copy a process", "make children of a process", "split a process in two", "try several answers from one context", "clone a process with its context",
+        "make a child of a process", "create children with the context of a process", "let a process have children", "branch a process", "get two processes out of one", "start several children from one parent")),
+    Verb("SNAPSHOT", "keeps an image of one process's context under a name", "SNAPSHOT me - 7 tuesday", (
+        "take a snapshot", "keep an image of a process", "save one process's context", "make a snapshot of a process", "photograph the state of one process", "preserve one process's context",
+        "make an image of one process", "store the context of one process", "freeze the context of a process in an image", "create a snapshot of one process", "take a picture of a process's context", "save a snapshot under a name")),
+    Verb("LIST_SNAPSHOTS", "lists the snapshots that were kept", "LIST_SNAPSHOTS me -", (
+        "list the snapshots", "see which snapshots there are", "know what snapshots were kept", "find the name of a snapshot", "show all snapshots", "look at my snapshots",
+        "get the names of the snapshots", "see every snapshot", "find out which snapshots exist", "show the list of snapshots", "check which images of processes there are", "view the kept snapshots")),
+    Verb("DROP_SNAPSHOT", "deletes a snapshot", "DROP_SNAPSHOT me - tuesday", (
+        "delete a snapshot", "remove a snapshot", "drop a snapshot", "throw a snapshot away", "forget a snapshot", "free the space of a snapshot",
+        "get rid of a snapshot", "erase an image of a process", "clear away an old snapshot", "discard a kept snapshot", "destroy a snapshot", "wipe a snapshot out")),
     Verb("CHECKPOINT", "saves the kernel's whole state under a name", "CHECKPOINT me - monday", (
-        "save the kernel's state", "make a checkpoint", "save everything under a name", "back up the whole kernel", "store the state of all processes", "keep the whole kernel's state")),
+        "save the kernel's state", "make a checkpoint", "save everything under a name", "back up the whole kernel", "store the state of all processes", "keep the whole kernel's state",
+        "save all processes and the kernel's state", "make a backup of the kernel", "store everything for later", "write the kernel's whole state down", "keep everything as it is now", "put the state of the whole kernel on disk")),
     Verb("RESTORE", "brings a checkpoint back", "RESTORE me - monday", (
-        "go back to a checkpoint", "restore the saved state", "bring a checkpoint back", "load a checkpoint", "recover the saved kernel", "return to an earlier state")),
+        "go back to a checkpoint", "restore the saved state", "bring a checkpoint back", "load a checkpoint", "recover the saved kernel", "return to an earlier state",
+        "bring back what a checkpoint saved", "undo everything since the checkpoint", "get the saved kernel back", "load what CHECKPOINT saved", "reset the kernel to a checkpoint", "put the saved state back")),
     Verb("ATTACH", "replays a process's output from an offset, then follows it", "ATTACH me - 7 0", (
-        "follow a running process", "replay a process's output", "attach to a process", "see the output of a process again", "come back to a process after a lost connection", "reconnect to the output of a process")),
+        "follow a running process", "replay a process's output", "attach to a process", "see the output of a process again", "come back to a process after a lost connection", "reconnect to the output of a process",
+        "see again what a process said", "connect to a running process", "get a process's output from the start", "take up the output of a process from an offset", "watch a process that already runs", "read on after my connection broke")),
     Verb("LOGS", "shows the log lines of the kernel or of a process", "LOGS me - 7", (
-        "read the log", "see the log lines", "look at the logs", "find an error in the log", "show what the kernel logged", "get the log of a process")),
+        "read the log", "see the log lines", "look at the logs", "find an error in the log", "show what the kernel logged", "get the log of a process",
+        "see what was logged", "get the kernel's log lines", "check the log for errors", "look through the log", "show the last log lines", "know what the kernel wrote in its log")),
     Verb("REGISTER_TOOL", "adds a tool of your own to the kernel", "REGISTER_TOOL me - {}", (
-        "add a tool", "register a tool", "offer my own tool", "bring a new tool to the kernel", "give processes another tool", "make my function a tool")),
+        "add a tool", "register a tool", "offer my own tool", "bring a new tool to the kernel", "give processes another tool", "make my function a tool",
+        "give the kernel a new tool", "make a tool known to the kernel", "offer a function as a tool", "add my tool", "install another tool", "bring in a tool of my own")),
     Verb("LIST_TOOLS", "lists the tools that processes may call", "LIST_TOOLS me -", (
-        "list the tools", "see which tools there are", "know what tools processes can call", "show the tools", "find the name of a tool", "see all available tools")),
+        "list the tools", "see which tools there are", "know what tools processes can call", "show the tools", "find the name of a tool", "see all available tools",
+        "get the names of the tools", "see which tools can be called", "show every tool", "find out what tools processes have", "look at the list of tools", "know which tools exist")),
     Verb("APPROVE", "allows a tool call that waits for your approval", "APPROVE me - 7", (
-        "allow a tool call", "approve a call", "say yes to a waiting call", "let a tool call run", "permit what a process asks for", "accept a pending tool call")),
+        "allow a tool call", "approve a call", "say yes to a waiting call", "let a tool call run", "permit what a process asks for", "accept a pending tool call",
+        "give permission for a tool call", "let a waiting tool call go on", "say that a tool call is fine", "agree to a tool call", "confirm a tool call", "grant a tool call")),
     Verb("DENY", "refuses a tool call that waits for your approval", "DENY me - 7", (
-        "refuse a tool call", "deny a call", "say no to a waiting call", "forbid a pending tool call", "reject what a process asks for", "block a tool call")),
+        "refuse a tool call", "deny a call", "say no to a waiting call", "forbid a pending tool call", "reject what a process asks for", "block a tool call",
+        "stop a tool call from running", "turn down a tool call", "not allow a tool call", "veto a tool call", "disapprove of a waiting call", "keep a tool call from happening")),
     Verb("WHY", "explains why a process is in its present state", "WHY me - 7", (
-        "know why a process is waiting", "understand why a process does not run", "get an explanation of a process's state", "find out why a process is slow", "learn why a process stands still", "know the cause of a state")),
+        "know why a process is waiting", "understand why a process does not run", "get an explanation of a process's state", "find out why a process is slow", "learn why a process stands still", "know the cause of a state",
+        "know the reason for a process's state", "see why a process is stuck", "ask what a process waits for", "learn why my process is not running", "have the state of a process explained", "get told why a process waits")),
 )  # fmt: skip

@@ -8,30 +8,38 @@ from random import Random
 COMMON = tuple(
     """apple autumn backup badge balance banana basket battery beach bell bicycle bird blue board boat
     book bottle box branch bread bridge bright broken brown bucket budget build butter button cable cake
-    calm camera candle carpet castle chair chapter cheese chess circle city clean clock cloud coffee cold
-    colour copper corner cotton cream crowd crystal dance data deep delta desk diary dinner door draft
-    dream drum early east eight empty engine error evening event example export fast feather field final
-    fire first fish five flag flat flour flower forest four frame fresh friend garden gate gentle glass
-    gold grape grass green grey group guest guitar hammer happy harbour heavy hello hill honey house idea
-    index invoice iron island jacket journal juice july june kettle key kitchen ladder lake lamp large
-    latest leaf lemon letter light line list little log long lunch machine main maple march market master
-    meeting memory menu metal middle milk minute mirror model monday money morning mountain music narrow
-    new night nine north note notes number oak ocean office old olive orange order orbit paper party path
-    pencil people pepper phone piano picture plan planet plate pocket poem point pond potato price print
-    profile project purple quick quiet rain readme record red report result rice river road rock roof room
-    rope round salt sample sand school score second secret seven shadow sharp ship shopping short silent
-    silver simple six small smooth snow soft south spoon spring square stable star station status stone
-    storm story street strong sugar summary summer sun table task tea team temperature ten test text three
-    ticket tiger time today total tower town train travel tree two umbrella user valley value velvet
-    version video village violet wagon wall warm water week weekly west wheel white wide wind window
-    winter wood word work world yellow yesterday zero zone buy call clean fix learn meet open pay read
-    send start stop turn visit wash write""".split()
+    calm camera candle carpet castle chair chapter cheese chess circle city clean clock cloud coffee
+    cold colour copper corner cotton cream crowd crystal dance data deep delta desk diary dinner door
+    draft dream drum early east eight empty engine error evening event example export fast feather field
+    final fire first fish five flag flat flour flower forest four frame fresh friend garden gate gentle
+    glass gold grape grass green grey group guest guitar hammer happy harbour heavy hello hill honey
+    house idea index invoice iron island jacket journal juice july june kettle key kitchen ladder lake
+    lamp large latest leaf lemon letter light line list little log long lunch machine main maple march
+    market master meeting memory menu metal middle milk minute mirror model monday money morning
+    mountain music narrow new night nine north note notes number oak ocean office old olive orange order
+    orbit paper party path pencil people pepper phone piano picture plan planet plate pocket poem point
+    pond potato price print profile project purple quick quiet rain readme record red report result rice
+    river road rock roof room rope round salt sample sand school score second secret seven shadow sharp
+    ship shopping short silent silver simple six small smooth snow soft south spoon spring square stable
+    star station status stone storm story street strong sugar summary summer sun table task tea team
+    temperature ten test text three ticket tiger time today total tower town train travel tree two
+    umbrella user valley value velvet version video village violet wagon wall warm water week weekly
+    west wheel white wide wind window winter wood word work world yellow yesterday zero zone buy call
+    clean fix learn meet open pay read send start stop turn visit wash write todo tomato token tool
+    topic theory theme then there these another anchor above about into inside inbox input output item
+    items again against agenda agent album alarm always amount animal answer archive area arrow article
+    asset atlas away award config client server settings system service script setup source sum summit
+    target temp tmp thing thought usage using website wishes names numbers ideas plans tasks results
+    records reports letters words lines files docs document folder message mail chat prompt model kernel
+    process person personal inform income indeed isbn onion once only other others often offer asking
+    together tonight tomorrow toward today them they theirs that forth format formula former meal mean
+    member media method myself mystic weight wedding itself itinerary""".split()
 )
 FIRST_NAMES = tuple(
     """Ada Alma Amir Anna Ben Bo Carla Cleo Dan Dora Elif Emma Enzo Eva Felix Fritz Gita Hana Hugo Ida
-    Igor Ines Iris Ivan Jack Jana Jon Kai Kim Lars Lea Leo Lila Lina Luca Lucy Luis Mara Max Maya Mia Milo
-    Mina Nico Nina Noah Nora Olga Omar Oscar Otto Pablo Paul Pia Rasa Rita Rosa Ruby Sam Sara Sofia Sven
-    Tara Theo Tilda Tim Tom Uma Vera Yara Yuki Zoe""".split()
+    Igor Ines Iris Ivan Jack Jana Jon Kai Kim Lars Lea Leo Lila Lina Luca Lucy Luis Mara Max Maya Mia
+    Milo Mina Nico Nina Noah Nora Olga Omar Oscar Otto Pablo Paul Pia Rasa Rita Rosa Ruby Sam Sara Sofia
+    Sven Tara Theo Tilda Tim Tom Uma Vera Yara Yuki Zoe""".split()
 )
 EXTENSIONS = tuple("txt md csv json log py yaml ini dat html cfg tsv xml rst toml sh bak out list".split())
 _ONSETS = (

@@ -69,6 +69,7 @@ WISHES: Mapping[str, Sequence[str]] = {
     "SET_PRIORITY": ("give another priority to a process", "give a process high priority"), "GET_QUOTA": ("see the quota of a process", "know the limits of a process"), "SET_QUOTA": ("set the quota of a process", "change the limits of a process"),
     "SUBSCRIBE": ("receive the kernel's events", "subscribe to the kernel's events"), "MEMW": ("write bytes into the memory of a process", "write into memory pages"), "MEMR": ("read the memory of a process", "read memory pages"),
     "MEM": ("know how much memory a process uses", "see the memory usage"), "FORK": ("make children from a process", "fork one of my processes"), "SNAPSHOT": ("take a snapshot of a process", "keep an image of one process's context"),
+    "LIST_SNAPSHOTS": ("see a list of the snapshots", "know which snapshots I have"), "DROP_SNAPSHOT": ("delete one of the snapshots", "remove an old snapshot of a process"),
     "CHECKPOINT": ("save the whole kernel", "make a checkpoint of everything"), "RESTORE": ("restore a checkpoint", "go back to a saved state"), "ATTACH": ("attach myself to a process", "replay the output of a process"),
     "LOGS": ("see the logs", "read the kernel's log"), "REGISTER_TOOL": ("register my own tool", "add a new tool"), "LIST_TOOLS": ("get a list of the tools", "see what tools there are"), "APPROVE": ("approve a tool call", "allow a waiting tool call"),
     "DENY": ("deny a tool call", "refuse a waiting tool call"), "WHY": ("understand why my process waits", "find out why a process does not run"),

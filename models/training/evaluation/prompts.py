@@ -11,7 +11,7 @@ from models.training.corpus.verb_facts import VERBS
 from models.training.evaluation import held_out
 
 SEED = 4_711_000
-PER_CATEGORY = 252
+PER_CATEGORY = 264
 
 
 @dataclass(frozen=True, slots=True)
