@@ -67,10 +67,12 @@ class Kernel(Lifecycle):
                 child = fork(parent, self.table.new_pid(), self.seed, self.clock())
                 children.append(child)
             for child in children:
+                self.memory.fork(pid, child.pid)
                 await self._admit(child, served, sink)
-                self._begin_child(parent, child)
+                self._begin_child(child)
         except KernelError:
             for child in children:
+                self.memory.forget(child.pid)
                 if child.pid in served.processes:  # nobody was told of it
                     child.sink = None
                     self._end(child, Event.KILL, "killed")
@@ -83,8 +85,7 @@ class Kernel(Lifecycle):
                 asyncio.get_running_loop().call_soon(self._wake, child)
         return children
 
-    def _begin_child(self, parent: Process, child: Process) -> None:
-        self.memory.fork(parent.pid, child.pid)
+    def _begin_child(self, child: Process) -> None:
         self._served(child).set_runnable(child, runnable=False)  # until the reply has named it
         if child.turn_over:
             child.move(Event.WAIT, self.clock(), Wait.INPUT)
@@ -216,7 +217,8 @@ class Kernel(Lifecycle):
         """End the process at the end of its sentence; at once if it is not in one."""
         process = self._mine(owner, pid)
         self.counters["signals"] += 1
-        if process.state is State.RUNNING and process.phase == "decode" and not process.terminating:
+        going = process.state in (State.READY, State.RUNNING) and process.turn_tokens > 0
+        if going and not process.turn_over and not process.terminating:
             grace = self.config.limits.term_grace_tokens
             process.finish_by = process.generated + grace
             self._served(process).engine.send(port.Finish(pid, grace))

@@ -26,6 +26,8 @@ from agentkernel.request import summarizer
 from agentkernel.serving import Served
 from agentkernel.snapshots import Snapshots
 
+_FREED_PART = 8  # of its context, that a summary has to free
+
 _log = log.get("kernel")
 
 # How the end of a turn ends a process: reason given by the engine → event.
@@ -292,7 +294,8 @@ class Lifecycle:
             self._give_way(process, cut, summary)
 
     def _give_way(self, process: Process, cut: tuple[int, int], summary: Sequence[int]) -> None:
-        if len(summary) >= cut[1] - cut[0]:  # it would make no room
+        freed = cut[1] - cut[0] - len(summary)
+        if freed < self._served(process).context // _FREED_PART:  # soon there would have to be another
             summary = ()
         self._served(process).splice(process, *cut, summary)
         self.events.emit(

@@ -90,7 +90,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The trust group whose computed prefixes the process uses and adds to; empty for none."""
         if self.memory_prefix:  # its rows are nobody's tokens
             return ""
-        return {"owner": f"owner:{owner.id}", "none": ""}.get(self.share, self.share)
+        return {"owner": f"owner:{owner.name}", "none": ""}.get(self.share, self.share)
 
     def plan(self, defaults: Generation, base_seed: int, pid: int, base: tuple[int, ...] = ()) -> Plan:
         """The frozen plan of the process with this PID, whose prompt follows the tokens of `base`.

@@ -49,6 +49,9 @@ class Snapshots:
         self._keys: dict[tuple[str, str], int] = {}
         self._next_key = count(-1, -1)
         self._changing: set[tuple[str, str]] = set()
+        for unfinished in folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
         for path in sorted(folder.glob("*.snapshot")):
             self._read(path)
 
@@ -56,7 +59,7 @@ class Snapshots:
         return len(self._known)
 
     def visible(self, owner: Owner) -> list[Snapshot]:
-        """What the owner may drop or begin from by name alone, by owner and name."""
+        """The owner's snapshots, or for an administrator everybody's, by owner and name."""
         mine = (s for s in self._known.values() if owner.admin or owner.name == s.owner)
         return sorted(mine, key=lambda s: (s.owner, s.name))
 
@@ -87,7 +90,7 @@ class Snapshots:
         snapshot = Snapshot(
             name=name,
             owner=owner.name,
-            group=process.group or f"owner:{owner.id}",
+            group=process.group or f"owner:{owner.name}",
             model_id=process.model_id,
             fingerprint=fingerprint,
             tokens=tuple(process.tokens),

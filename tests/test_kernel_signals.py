@@ -106,6 +106,20 @@ def test_a_sentence_without_end_is_cut_when_the_grace_is_used_up(tmp_path: Path)
     run(main())
 
 
+def test_a_process_that_gave_way_in_its_sentence_finishes_it_all_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, engine={"slots": 1}, limits={"term_grace_tokens": 4})
+        process = await bench.exec()
+        bench.step(3)
+        await bench.exec(priority="critical", max_tokens=2)
+        assert process.state is State.READY
+        bench.kernel.term(ME, 1)
+        bench.finish()
+        assert (bench.screen.text[1], process.reason) == (words(7), "terminated")
+
+    run(main())
+
+
 def test_a_second_term_does_not_wait_for_the_sentence(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path)

@@ -213,6 +213,18 @@ def test_a_process_that_ends_while_its_snapshot_is_written_leaves_it_without_an_
     run(main())
 
 
+def test_what_a_kill_left_half_written_goes_at_the_start(tmp_path):
+    async def main():
+        folder = tmp_path / "state" / "snapshots"
+        folder.mkdir(parents=True)
+        (folder / "0123.part").write_bytes(b"half")
+        bench = await booted(tmp_path)
+        assert list(folder.iterdir()) == []
+        assert len(bench.kernel.snapshots) == 0
+
+    run(main())
+
+
 def test_only_their_owner_drops_them(tmp_path):
     async def main():
         bench = await with_snapshot(tmp_path, "public")

@@ -149,7 +149,8 @@ def test_what_was_changed_while_the_engine_was_down_holds(tmp_path: Path) -> Non
         bench.kernel.term(ME, 4)
         await settle()
         bench.finish()
-        assert bench.screen.text == {1: words(4), 2: words(2), 3: words(2), 4: words(2)}
+        assert bench.screen.text == {1: words(4), 2: words(2), 3: words(2), 4: words(5)}
+        assert bench.kernel.table.find(4).reason in ("terminated", "length")
         assert set(bench.screen.ends) == {1, 2, 4}
 
     run(main())

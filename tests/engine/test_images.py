@@ -125,7 +125,6 @@ def test_a_damaged_file_is_not_fetched_either(bench, tmp_path, damage):
     DAMAGE[damage](file)
     bench.images.fetch(1, int)
     bench.settle()
-    assert bench.images.away(1)
     assert bench.images.load(1, 2, 20) == 0
 
 
@@ -228,3 +227,14 @@ def test_a_fetch_that_goes_wrong_is_still_told(bench, monkeypatch):
     bench.images.fetch(1, lambda: fetched.append(1))
     bench.settle()
     assert fetched == [1]
+
+
+def test_what_was_fetched_in_vain_is_not_fetched_again(bench, tmp_path):
+    """Who waits for it goes on without."""
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    assert bench.images.away(1)
+    bench.images.fetch(1, int)
+    bench.settle()
+    assert not bench.images.away(1)
+    assert bench.images.load(1, 2, 20) == 0

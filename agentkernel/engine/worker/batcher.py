@@ -115,7 +115,7 @@ class Batcher:
         sequence = self._sequences.get(pid)
         if sequence is not None and sequence.arriving is not None:
             grant, sequence.arriving = sequence.arriving, None
-            self._fill(sequence, grant)
+            self._fetch_and_fill(sequence, grant)
             self._settle(sequence)
 
     def apply(self, command: port.Signal) -> None:
@@ -283,6 +283,10 @@ class Batcher:
             return
         self._context.drop(grant.slot)
         sequence.slot = grant.slot
+        self._fetch_and_fill(sequence, grant)
+
+    def _fetch_and_fill(self, sequence: Sequence, grant: port.Grant) -> None:
+        """Fill the sequence's slot, once the image for it is in memory."""
         for source in (sequence.pid, grant.donor):
             if self._images.away(source):
                 sequence.arriving = grant

@@ -53,6 +53,7 @@ class Image:
     stored: int = 0
     digest: bytes = b""
     read_seconds: float = 0.0
+    lost: bool = False  # its file can't be read
 
 
 class Images:
@@ -117,7 +118,7 @@ class Images:
     def away(self, pid: int) -> bool:
         """Whether loading the PID's image would wait for a file."""
         image = self._images.get(pid)
-        return image is not None and image.data is None
+        return image is not None and image.data is None and not image.lost
 
     def fetch(self, pid: int, done: Callable[[], None]) -> None:
         """Read an image's file on the other thread, which then calls `done`."""
@@ -127,6 +128,7 @@ class Images:
             try:
                 self._read(pid, image)
             finally:  # whoever waits finds that there is nothing
+                image.lost = image.data is None
                 done()
 
         self._files.submit(work)

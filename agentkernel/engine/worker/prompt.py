@@ -14,7 +14,7 @@ from typing import NamedTuple
 from llama_cpp import llama_grammar
 
 from agentkernel.engine import port
-from agentkernel.engine.worker.llama import LlamaError, Model
+from agentkernel.engine.worker.llama import LlamaError, Model, NoRoom
 from agentkernel.process import Message
 
 _ANSWER = "\u2402answer\u2403"  # stands for the model's answer while a template is rendered
@@ -45,7 +45,9 @@ def first_turn(model: Model, request: port.Open, limit: int) -> Prompt:
     """The context of a new process. Raises LlamaError, or NoRoom when it reaches the limit."""
     base, prompt = request.base, request.prompt or ""
     if base:
-        new = next_turn(model, Message("user", prompt), limit - len(base), raw=request.raw)
+        new = next_turn(model, Message("user", prompt), limit, raw=request.raw)
+        if (size := len(base) + len(new)) >= limit:
+            raise NoRoom(f"prompt of {size} tokens, context of {limit}", size, limit)
         return Prompt(base + new, [len(base)])
     messages = request.messages
     if not messages and not request.raw and not model.carries_specials(prompt):
