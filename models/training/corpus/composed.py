@@ -186,10 +186,10 @@ WRITE_FILE = (
 APPEND_FILE = (
     *joined(_WANTING, ('"{t}"', 'the words "{t}"', 'another line "{t}"'), (" appended to {p}", " put at the end of {p}", " attached to {p}", " as the last line of {p}", " put below the text of {p}"), (".", "")),
     *joined(
-    ("Append ", "Add ", "Attach ", "Put ", "Write "),
-    ('"{t}"', 'the words "{t}"', 'another line "{t}"', "{t}"),
-    (" to the end of {p}", " at the bottom of {p}", " as the last line of {p}", " as a new line to {p}", " below the text of {p}", " to what {p} says", " after everything in {p}", " to the text in {p}"),
-    (".", "", " now."),
+        ("Append ", "Add ", "Attach ", "Put ", "Write "),
+        ('"{t}"', 'the words "{t}"', 'another line "{t}"', "{t}"),
+        (" to the end of {p}", " at the bottom of {p}", " as the last line of {p}", " as a new line to {p}", " below the text of {p}", " to what {p} says", " after everything in {p}", " to the text in {p}"),
+        (".", "", " now."),
     ),
 )
 LIST_FILES = (
