@@ -14,10 +14,10 @@ TIERS = {
     "memory": {"disk": 0},
     "disk": {"ram": 1},
     "disk, compressed": {"ram": 1, "memory": {"compress": True}},
-    "both, the least recently used": {"ram": 100_000, "memory": {"policy": "lru"}},
-    "both, by priority": {"ram": 100_000, "memory": {"policy": "priority"}},
-    "both, by cost": {"ram": 100_000},
-    "neither has room for all": {"ram": 100_000, "disk": 100_000},
+    "both, the least recently used": {"ram": 300_000, "memory": {"policy": "lru"}},
+    "both, by priority": {"ram": 300_000, "memory": {"policy": "priority"}},
+    "both, by cost": {"ram": 300_000},
+    "neither has room for all": {"ram": 300_000, "disk": 300_000},
 }
 
 

@@ -21,7 +21,7 @@ from tests.real_kernel import EXEC, FORK, KILL, PING, SUSPEND, alone, begun, rea
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = [KILL, FORK, PING]
-IMAGE = 40_000  # bytes, more than one of these contexts takes and less than two
+IMAGE = 135_000  # bytes, more than one of these contexts takes and less than two
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.paged_memory import refused
 from tests.real_kernel import EXEC, FORK, KILL, PING, Real, real_kernel, talk
 
 FEWEST, PROCESSES, TURNS, SNAPSHOTS = 4, 6, 4, 2
-RAM, DISK = 70_000, 150_000  # bytes; an image takes 50,000 after one turn and 180,000 after four
+RAM, DISK = 210_000, 450_000  # bytes; an image takes 150,000 after one turn and 540,000 after four
 PAGES_IN_RAM, PAGES_ON_DISK = 3, 6
 questions = st.sampled_from([EXEC, FORK, KILL, PING])
 pieces = st.sampled_from([8, 60])  # tokens: answers that stop on their way, and whole ones
