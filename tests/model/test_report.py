@@ -20,6 +20,16 @@ def test_a_goal_is_judged_by_the_answers_as_served():
     assert "| two steps | whole task | 100 | 90.0% | 70.0% | 80%, met |" in met
 
 
+def test_the_tools_are_judged_each_and_together():
+    share = {measured: (9, 10) for measured, _ in report.TOOL_GOALS}
+    table = dict.fromkeys(report.TOOL_CATEGORIES, share) | SERVED
+    together = report.with_all_tools(table)
+    assert list(together) == [*report.TOOL_CATEGORIES, "all these tools", *SERVED]
+    assert together["all these tools"]["valid call"] == (54, 60)
+    lines = report.rows("agentkernel-tiny", together, together)
+    assert "| all these tools | valid call | 60 | 90.0% | 90.0% | 99%, missed |" in lines
+
+
 def test_what_has_no_goal_gets_no_verdict():
     assert report.rows("agentkernel-tiny", SERVED, GREEDY)[-1].endswith("| 99.0% | 100.0% |  |")
     assert report.rows("agentkernel-chatml", SERVED, GREEDY)[2].endswith("| 70.0% | 90.0% |  |")

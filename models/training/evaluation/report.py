@@ -29,12 +29,14 @@ TOOL_GOALS = (
     ("right tool and arguments", 0.95),
     ("right answer from the result", 0.95),
 )
+_ALL_TOOLS = "all these tools"
 GOALS = {
     ("story", "no loop"): 0.98,
     ("verb named", "right answer"): 0.95,
     ("verb wished", "right answer"): 0.95,
     ("verb wished anew", "right answer"): 0.95,
     **{(category, measured): goal for category in TOOL_CATEGORIES for measured, goal in TOOL_GOALS},
+    **{(_ALL_TOOLS, measured): goal for measured, goal in TOOL_GOALS},
     ("two steps", "whole task"): 0.80,
     ("no tool", "no call"): 0.95,
     ("all", "stops by itself"): 0.99,
@@ -71,10 +73,27 @@ def _misses(replies: list[Reply]) -> list[dict[str, str]]:
     return found
 
 
+def with_all_tools(table: Table) -> Table:
+    """The table with what the tool categories come to together."""
+    together = {
+        measured: (
+            sum(table[category][measured][0] for category in TOOL_CATEGORIES),
+            sum(table[category][measured][1] for category in TOOL_CATEGORIES),
+        )
+        for measured, _ in TOOL_GOALS
+    }
+    out: Table = {}
+    for category, measures in table.items():
+        out[category] = measures
+        if category == TOOL_CATEGORIES[-1]:
+            out[_ALL_TOOLS] = together
+    return out
+
+
 def measure(recipe: Recipe, sampling: Sampling) -> tuple[Table, list[Reply]]:
     """The table of one shipped model, and the replies behind it."""
     replies = ask(recipe.output, recipe.chat, cases(), sampling)
-    return shares(replies), replies
+    return with_all_tools(shares(replies)), replies
 
 
 def rows(name: str, served: Table, greedy: Table) -> list[str]:
