@@ -36,7 +36,13 @@ def test_a_machine_that_gets_slower_or_faster_is_followed() -> None:
     for ms_per_token, expected in ((0.1, 1000), (1.0, 100), (0.1, 1000)):
         for _ in range(40):
             pacer.observe(64, 64 * ms_per_token)
-        assert pacer.chunk(decoding=0) == pytest.approx(expected, rel=0.01)
+        assert pacer.chunk(decoding=1) == pytest.approx(expected, rel=0.02)
+
+
+def test_while_nobody_waits_for_a_next_token_a_step_may_last_twice_as_long() -> None:
+    pacer = Pacer(target_ms=100, batch=2048)
+    pacer.observe(64, 64 * 1.0)
+    assert (pacer.chunk(decoding=0), pacer.chunk(decoding=10)) == (200, 90)
 
 
 def test_steps_without_a_prompt_say_nothing_about_prompts() -> None:

@@ -2,7 +2,8 @@
 
 Rules
 1. Every sequence that needs one token is served before any prompt is read further.
-2. A step's prompt tokens are chosen so that it lasts about `target_ms` and no longer.
+2. A step's prompt tokens are chosen so that it lasts about `target_ms` and no longer; twice that while
+   nobody decodes, as large chunks cost less a token.
 3. How a step is run is the fastest of a few ways, measured on like steps in turn: beside a neighbour that
    keeps a core busy, all cores can be several times slower than one fewer.
 """
@@ -16,6 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 16
+_ALONE = 2  # times as long a step may last while nobody waits for a next token
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
 _LARGE = 8  # sequences that are never decoded one after the other
 _CLIFF = 1.7  # so much slower than before, something else has come to use the cores
@@ -33,7 +35,8 @@ class Pacer:
         room = self._batch - decoding
         if self._ms_per_token is None:
             return max(0, min(room, _FIRST_CHUNK))
-        fit = int(self._target / self._ms_per_token) - decoding
+        target = self._target if decoding else _ALONE * self._target
+        fit = int(target / self._ms_per_token) - decoding
         return max(0, min(room, max(fit, _LEAST_CHUNK)))
 
     def observe(self, tokens: int, ms: float) -> None:
