@@ -102,6 +102,8 @@ class Pager:
         self.budgets = {Tier.RAM: ram, Tier.DISK: disk}
         self.rates = Rates()
         self._entries: dict[int, Entry] = {}
+        self._tiers: dict[Tier, dict[int, Entry]] = {tier: {} for tier in Tier}
+        self._held = dict.fromkeys(Tier, 0)
         self._waits: dict[tuple[int, str], float] = {}  # seconds by PID (0: all of them) and kind
         self._order: Callable[[Entry], tuple[float, ...]] = {
             "cost": self._worth,
@@ -115,7 +117,7 @@ class Pager:
 
     def held(self, tier: Tier) -> int:
         """Bytes in a tier."""
-        return sum(entry.size for entry in self._entries.values() if entry.tier is tier)
+        return self._held[tier]
 
     def entry(self, pid: int) -> Entry | None:
         """Where the context is; None for TOKENS."""
@@ -127,8 +129,8 @@ class Pager:
 
     def enter(self, pid: int, rank: int, now: float) -> Tier | None:
         """The context goes into a slot; the tier its image comes from, if it had one."""
-        before = self._entries.pop(pid, None)
-        self._entries[pid] = Entry(pid, Tier.SLOT, 0, 0, now, rank, live=True, kind="")
+        before = self._take(pid)
+        self._put(Entry(pid, Tier.SLOT, 0, 0, now, rank, live=True, kind=""))
         if before is None or before.tier is Tier.SLOT:
             return None
         if before.live:
@@ -138,18 +140,24 @@ class Pager:
 
     def leave(self, entry: Entry, now: float, tier: Tier = Tier.RAM) -> bool:
         """The context is outside a slot from now on; whether its image is worth keeping in that tier."""
+        self._take(entry.pid)
         entry.tier, entry.since = tier, now
         fits = self.budgets[Tier.RAM] and entry.size <= max(self.budgets.values())
         load = self.rates.load_disk if tier is Tier.DISK else self.rates.load_ram
         if not (fits and self._pays(entry, load)):
-            self._entries.pop(entry.pid, None)
             return False
-        self._entries[entry.pid] = entry
+        self._put(entry)
         return True
 
     def forget(self, pid: int) -> None:
         """There is no image any more."""
-        self._entries.pop(pid, None)
+        self._take(pid)
+
+    def resize(self, pid: int, size: int) -> None:
+        """The image takes so many bytes where it is."""
+        if (entry := self._take(pid)) is not None:
+            entry.size = size
+            self._put(entry)
 
     def end(self, pid: int) -> None:
         """The process has ended: nobody waits under its PID any more."""
@@ -162,7 +170,9 @@ class Pager:
         for entry in self._over(Tier.RAM):
             fits = entry.size <= self.budgets[Tier.DISK] and self._pays(entry, self.rates.load_disk)
             if fits:
+                self._take(entry.pid)
                 entry.tier = Tier.DISK
+                self._put(entry)
                 changes.append(Store(entry.pid))
             else:
                 changes.append(self._drop(entry))
@@ -177,6 +187,22 @@ class Pager:
         for pid, entry in self._entries.items():
             if entry.pid != pid or entry.size < 0:
                 raise ValueError(f"entry {entry} under PID {pid}")
+        for tier, inside in self._tiers.items():
+            if inside != {pid: entry for pid, entry in self._entries.items() if entry.tier is tier}:
+                raise ValueError(f"{tier.value}: other entries than those that say so")
+            if self._held[tier] != sum(entry.size for entry in inside.values()):
+                raise ValueError(f"{tier.value}: {self._held[tier]} bytes are not what its entries hold")
+
+    def _put(self, entry: Entry) -> None:
+        self._entries[entry.pid] = self._tiers[entry.tier][entry.pid] = entry
+        self._held[entry.tier] += entry.size
+
+    def _take(self, pid: int) -> Entry | None:
+        entry = self._entries.pop(pid, None)
+        if entry is not None:
+            del self._tiers[entry.tier][pid]
+            self._held[entry.tier] -= entry.size
+        return entry
 
     def _over(self, tier: Tier) -> list[Entry]:
         """The entries that have to go for the tier to fit its budget."""
@@ -184,8 +210,7 @@ class Pager:
         if excess <= 0:
             return []
         going = []
-        inside = (entry for entry in self._entries.values() if entry.tier is tier)
-        for entry in sorted(inside, key=self._order):
+        for entry in sorted(self._tiers[tier].values(), key=self._order):
             if excess <= 0:
                 break
             excess -= entry.size
@@ -193,7 +218,7 @@ class Pager:
         return going
 
     def _drop(self, entry: Entry) -> Drop:
-        del self._entries[entry.pid]
+        self._take(entry.pid)
         return Drop(entry.pid)
 
     def _pays(self, entry: Entry, load: Rate) -> bool:

@@ -176,7 +176,7 @@ class Paging:
             case "failed" if entry is not None and entry.tier is Tier.SLOT:
                 self._filled[event.pid] = 0
             case "out" | "clone" | "disk-out" if event.bytes and entry and entry.tier is not Tier.SLOT:
-                entry.size = event.bytes
+                self.pager.resize(event.pid, event.bytes)
             case "out" | "clone" | "failed" if entry is not None and entry.tier is not Tier.SLOT:
                 return [*self.drop(event.pid), *self._reclaim()]
         return self._reclaim()

@@ -39,6 +39,17 @@ class PagerMachine(RuleBasedStateMachine):
             self.where[pid] = Tier.RAM
         else:
             del self.where[pid]
+        self.reclaim()
+
+    @rule(pid=PIDS, size=st.integers(0, 600))
+    def resize(self, pid, size):
+        """An image turns out to be of another size."""
+        if self.where.get(pid) in (Tier.RAM, Tier.DISK):
+            self.pager.resize(pid, size)
+            assert self.pager.entry(pid).size == size
+            self.reclaim()
+
+    def reclaim(self):
         for change in self.pager.reclaim():
             assert self.where[change.pid] in (
                 (Tier.RAM,) if isinstance(change, Store) else (Tier.RAM, Tier.DISK)
