@@ -314,3 +314,37 @@ def test_a_context_that_changes_while_a_donor_is_fetched_takes_no_more_than_is_s
     bench.batcher.arrived(2)
     bench.run()
     assert bench.slots.cells[0] == LONG[:10] + LONG[13:]
+
+
+def test_a_context_that_several_begin_with_is_taken_once_and_never_out_of_date() -> None:
+    bench = Bench(context=64)
+    taken: list[int] = []
+    state = bench.slots.state
+    bench.slots.state = lambda slot: (taken.append(slot), state(slot))[1]
+    bench.open(1, [0] * 20)
+    bench.apply(port.Grant(1, 0))
+    bench.step()
+    bench.step()
+    for pid in (2, 3):
+        bench.open(pid, [0] * 16 + [pid])
+        bench.apply(port.Grant(pid, pid - 1, donor=1, prefix=10))
+    assert taken == [0]
+    bench.step()
+    tokens = list(bench.batcher.sequence(1).tokens[:21])
+    bench.open(4, [*tokens, 1])
+    bench.apply(port.Grant(4, 3, donor=1, prefix=21))
+    assert taken == [0, 0]
+    assert bench.slots.cells[3] == tokens
+
+
+def test_what_was_taken_of_a_donor_is_forgotten_with_its_slot() -> None:
+    bench = Bench(context=64)
+    bench.open(1, [0] * 20)
+    bench.apply(port.Grant(1, 0))
+    bench.step()
+    bench.step()
+    bench.open(2, [0] * 20)
+    bench.apply(port.Grant(2, 1, donor=1, prefix=10), port.Splice(1, 5, 20, [1] * 15))
+    bench.open(3, [0] * 5 + [1] * 15)
+    bench.apply(port.Grant(3, 2, donor=1, prefix=12))
+    assert bench.slots.cells[2] == []

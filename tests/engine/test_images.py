@@ -71,7 +71,7 @@ def test_a_donors_image_is_cut_to_the_shared_prefix_and_stays():
     assert bench.images.load(2, 1, 4, source=1) == 4
     assert bench.slots.cells[1] == b"0123"
     assert bench.images.load(3, 2, 6, source=1) == 6
-    assert bench.images.copy(4, 3, 2, source=2) == 2
+    assert bench.images.copy(4, 3, 2, bench.images.take(2)) == 2
     assert bench.slots.cells[3] == b"01"
 
 

@@ -73,6 +73,7 @@ class Batcher:
         self._tuners: dict[int, Tuner[Way]] = {}  # by the binary magnitude of the batch
         self._sequences: dict[int, Sequence] = {}
         self._runnable: dict[int, Sequence] = {}
+        self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
         self._turn = 0
 
     @property
@@ -171,6 +172,7 @@ class Batcher:
 
     def step(self) -> port.Step:
         """One decode; raises FatalDecode."""
+        self._taken.clear()
         served = self._served()
         pending = [s.pending for s in served]
         decoding = pending.count(1)
@@ -303,11 +305,15 @@ class Batcher:
             return
         donor = self._sequences.get(grant.donor)
         if donor is not None and donor.slot is not None and donor.filled >= prefix:
-            sequence.filled = self._images.copy(sequence.pid, grant.slot, prefix, donor.slot)
+            if donor.pid not in self._taken:  # several may begin with the same, between two steps
+                self._taken[donor.pid] = self._images.take(donor.slot)
+            data = self._taken[donor.pid]
+            sequence.filled = self._images.copy(sequence.pid, grant.slot, prefix, data)
         else:
             sequence.filled = self._images.load(sequence.pid, grant.slot, prefix, grant.donor)
 
     def _vacate(self, sequence: Sequence, *, keep: bool) -> None:
+        self._taken.pop(sequence.pid, None)
         if sequence.slot is not None:
             if keep and sequence.filled:
                 self._images.save(sequence.pid, sequence.slot, sequence.filled)
@@ -317,6 +323,7 @@ class Batcher:
         sequence.slot, sequence.filled, sequence.held, sequence.arriving = None, 0, True, None
 
     def _splice(self, sequence: Sequence, splice: port.Splice) -> None:
+        self._taken.pop(sequence.pid, None)
         sequence.tokens[splice.start : splice.end] = splice.tokens
         self._images.drop(sequence.pid)
         if sequence.arriving is not None:

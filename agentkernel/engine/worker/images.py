@@ -145,10 +145,13 @@ class Images:
         tokens, size = (image.tokens, image.size) if image else (0, 0)
         self._tell(key, "clone", tokens, size, began)
 
-    def copy(self, pid: int, slot: int, limit: int, source: int) -> int:
-        """Fill an empty slot with the first `limit` tokens of another slot's context."""
+    def take(self, slot: int) -> Any:
+        """The slot's context, for `copy`; empty when it can't be had."""
+        return self._slots.state(slot)
+
+    def copy(self, pid: int, slot: int, limit: int, data: Any) -> int:
+        """Fill an empty slot with the first `limit` tokens of a context that was taken."""
         began = time.perf_counter()
-        data = self._slots.state(source)
         held = self._put(slot, data, limit + 1, limit) if len(data) else 0
         self._tell(pid, "share" if held else "failed", held, len(data), began)
         return held
