@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 16
+_FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _ALONE = 2  # times as long a step may last while nobody waits for a next token
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
 _LARGE = 8  # sequences that are never decoded one after the other
@@ -51,16 +52,19 @@ def compose(pending: Sequence[int], batch: int, chunk: int, turn: int = 0) -> li
     """Split a batch: (index, tokens) for each sequence served, given the tokens each has pending.
 
     Sequences with one token pending come first, starting at `turn` so that none starves when they
-    are more than the batch; then prompts in order, `chunk` tokens in all.
+    are more than the batch; then prompts in order, `chunk` tokens in all. The last is cut only where that
+    fills a good part of the chunk: llama.cpp makes a pass of its own for each length of rows.
     """
     ones = [i for i, n in enumerate(pending) if n == 1]
     if len(ones) > batch:
         start = turn % len(ones)
         ones = (ones[start:] + ones[:start])[:batch]
     rows = [(i, 1) for i in ones]
-    left = min(chunk, batch - len(rows))
+    room = left = min(chunk, batch - len(rows))
     for i, n in enumerate(pending):
         if n > 1 and left > 0:
+            if left < min(n, room // _FRAGMENT):
+                break
             rows.append((i, min(n, left)))
             left -= rows[-1][1]
     return rows
