@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from agentkernel.memory import PAGE
 from tests.paged_memory import block_of, content, held, memory_in, refused, story, turns
-
-ROOT = Path(__file__).parent.parent
+from tests.small_disk import run_on_a_disk_of
 
 
 @story
@@ -78,19 +73,11 @@ async def test_a_file_that_may_not_grow_refuses_writes_and_loses_nothing(tmp_pat
 
 
 def test_a_full_disk_refuses_writes_and_loses_nothing(tmp_path):
-    unshare = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size={3 * PAGE} tmpfs {tmp_path}"
-    try:
-        subprocess.run([*unshare, mount], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system can be mounted here")
     program = (
         "import asyncio, pathlib; from tests.test_memory_faults import fill_a_disk_of_three_pages as fill;"
         f"asyncio.run(fill(pathlib.Path({str(tmp_path)!r})))"
     )
-    command = f'{mount} && exec {sys.executable} -c "$0"'
-    done = subprocess.run([*unshare, command, program], check=False, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_on_a_disk_of(3 * PAGE, tmp_path, program)
 
 
 @story

@@ -7,9 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +15,8 @@ from agentkernel.process import Wait
 from tests.harness import until
 from tests.paged_memory import story
 from tests.real_kernel import EXEC, FORK, KILL, PING, SUSPEND, alone, begun, real_kernel, talk
+from tests.small_disk import run_on_a_disk_of
 
-ROOT = Path(__file__).parent.parent
 PROMPTS = [KILL, FORK, PING]
 IMAGE = 135_000  # bytes, more than one of these contexts takes and less than two
 
@@ -208,16 +205,8 @@ async def test_files_that_may_not_grow_cost_prefills(tmp_path, expected):
 
 
 def test_a_full_disk_costs_prefills(tmp_path, expected):
-    unshare = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size={IMAGE} tmpfs {tmp_path}"
-    try:
-        subprocess.run([*unshare, mount], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system can be mounted here")
     program = (
         "import asyncio, pathlib; from tests.test_real_memory_faults import outlive_a_full_disk as outlive;"
         f"asyncio.run(outlive(pathlib.Path({str(tmp_path)!r}), {expected!r}))"
     )
-    command = f'{mount} && exec {sys.executable} -c "$0"'
-    done = subprocess.run([*unshare, command, program], check=False, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_on_a_disk_of(IMAGE, tmp_path, program)
