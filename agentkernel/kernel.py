@@ -317,7 +317,7 @@ class Kernel(Lifecycle):
             self._prefixing.discard(process.pid)
         if process.state.ended:
             raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
-        self._have_memory(process)
+        self._have(process, Wait.MEMORY)
 
     def _written(self, process: Process, write: asyncio.Future[int]) -> None:
         """A write that waited for room is done with."""
@@ -327,11 +327,4 @@ class Kernel(Lifecycle):
             return
         self.events.emit("memory_written", process, ok=error is None, error=str(error or ""))
         if not process.queued_writes:
-            self._have_memory(process)
-
-    def _have_memory(self, process: Process) -> None:
-        if process.wait is Wait.MEMORY:
-            process.move(Event.WAKE, self.clock())
-            self._wake(process)
-        elif process.waiting_before is Wait.MEMORY:
-            process.waiting_before = None
+            self._have(process, Wait.MEMORY)

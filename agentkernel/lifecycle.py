@@ -266,11 +266,7 @@ class Lifecycle:
             return
         self._give_way(process, cut, summary)
         self._resume_turn(process)
-        if process.wait is Wait.CHILD:
-            process.move(Event.WAKE, self.clock())
-        elif process.waiting_before is Wait.CHILD:
-            process.waiting_before = None
-        self._wake(process)
+        self._have(process, Wait.CHILD)
 
     def _resume_turn(self, process: Process) -> None:
         limit = process.turn_tokens + process.budget
@@ -336,6 +332,14 @@ class Lifecycle:
         if child.state is not State.DONE or len(tokens) == asked:
             return []
         return tokens[end + parent.closing :] + tokens[end : end + parent.closing]
+
+    def _have(self, process: Process, awaited: Wait) -> None:
+        """What the process may wait for is there: it needn't any more, nor when it is resumed."""
+        if process.wait is awaited:
+            process.move(Event.WAKE, self.clock())
+        elif process.waiting_before is awaited:
+            process.waiting_before = None
+        self._wake(process)
 
     def _wake(self, process: Process) -> None:
         """Let a process that is READY run, once its context is as it should be and its memory written."""

@@ -96,17 +96,12 @@ class Paging:
     def hold(self, process: Process) -> list[port.Grant]:
         """The process stops running: it waits for no donor, and nobody for it."""
         self._behind.pop(process.pid, None)
-        have = self._filled.get(process.pid, 0)
-        for behind in list(self._behind.values()):
-            if behind.donor == process.pid:
-                self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, have))
+        self._shorten(process.pid, self._filled.get(process.pid, 0))
         return self.due()
 
     def splice(self, process: Process, start: int) -> list[port.Signal]:
         """The process's context is another from a position on."""
-        for behind in list(self._behind.values()):
-            if process.pid in (behind.pid, behind.donor):
-                self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, start))
+        self._shorten(process.pid, start)
         entry = self.pager.entry(process.pid)
         if entry is None or entry.tier is not Tier.SLOT:
             self._forget(process.pid)
@@ -121,10 +116,10 @@ class Paging:
         tokens, entry = self._computed(process.pid), self.pager.entry(process.pid)
         if tokens < SHORTEST_PREFIX or entry is None:
             return []
-        on_disk = entry.tier is Tier.DISK
+        tier = Tier.DISK if entry.tier is Tier.DISK else Tier.RAM
         size = entry.size or tokens * self._bytes_per_token
-        copy = Entry(key, Tier.RAM, tokens, size, now, rank=0, live=False, kind="")
-        if not self.pager.leave(copy, now, Tier.DISK if on_disk else Tier.RAM):
+        copy = Entry(key, tier, tokens, size, now, rank=0, live=False, kind="")
+        if not self.pager.leave(copy, now, tier):
             return []
         self._index(key, group, process.tokens[:tokens])
         return [port.Keep(process.pid, key), *self._reclaim()]
@@ -135,21 +130,17 @@ class Paging:
         self.moves.pop(key, None)
         return [port.Drop(key)]
 
-    def used(self, step: port.Step) -> dict[int, int]:
-        """Tokens that the step computed, by PID; to be asked before `observe`."""
-        news = {output.pid: output.filled for output in step.outputs if output.filled}
-        now = step.reading | news
-        return {pid: max(0, filled - self._filled.get(pid, filled)) for pid, filled in now.items()}
-
-    def observe(self, step: port.Step) -> list[port.Grant]:
-        """Learn from a step; the grants whose donors have now come far enough."""
+    def observe(self, step: port.Step) -> tuple[dict[int, int], list[port.Grant]]:
+        """Learn from a step: tokens it computed, by PID, and grants whose donors have now come far enough."""
         if step.prompt:
             self.pager.rates.prefill.observe(step.prompt, step.ms * step.prompt / step.batch)
+        used = {}
         news = {output.pid: output.filled for output in step.outputs if output.filled}
         for pid, filled in (step.reading | news).items():
+            used[pid] = max(0, filled - self._filled.get(pid, filled))
             if pid in self._filled:
                 self._filled[pid] = filled
-        return self.due()
+        return used, self.due()
 
     def due(self) -> list[port.Grant]:
         """Grants that wait no longer: the donor has computed the prefix, or will never."""
@@ -230,6 +221,12 @@ class Paging:
             rates.page_out.observe(1, event.ms)
         elif event.op in ("in", "disk-in"):
             rates.page_in.observe(1, event.ms)
+
+    def _shorten(self, pid: int, tokens: int) -> None:
+        """No more than so many tokens of the process's context are, or will be, what grants wait for."""
+        for behind in list(self._behind.values()):
+            if pid in (behind.pid, behind.donor):
+                self._behind[behind.pid] = replace(behind, prefix=min(behind.prefix, tokens))
 
     def _leave(self, process: Process, now: float, *, live: bool) -> bool:
         """The process gives up its slot; whether its context is to be kept, for itself or for others."""

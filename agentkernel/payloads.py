@@ -11,10 +11,9 @@ from typing import cast
 import msgspec
 
 from agentkernel.errors import KernelError
-from agentkernel.request import ExecRequest
+from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
 _HINT = re.compile(r"\s*(capability|from|share)=([^;\s]*);\s*", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
@@ -35,7 +34,7 @@ def parse_text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
 
 def parse_name(text: str) -> str:
     """A snapshot's name."""
-    if not _NAME.fullmatch(text):
+    if not re.match(SNAPSHOT_NAME, text):
         raise KernelError("SNAPSHOT_INVALID")
     return text
 

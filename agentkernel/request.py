@@ -27,7 +27,8 @@ from agentkernel.process import (
 
 _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
-SnapshotName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
+SNAPSHOT_NAME = r"^[A-Za-z0-9_.-]{1,64}\Z"
+SnapshotName = Annotated[str, msgspec.Meta(pattern=SNAPSHOT_NAME)]
 StopString = Annotated[str, msgspec.Meta(max_length=256)]
 Workload = Literal["fast", "general", "code", "reasoning"]
 _SUMMARIZE = "Summarize our conversation so far in a few sentences."

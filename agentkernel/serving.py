@@ -120,7 +120,7 @@ class Served:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
         self._admitting += 1
         try:
-            opened = await self._ask(_open_request(process, self.scheduler.weight(process.priority)))
+            opened = await self._ask(self._open_request(process))
         finally:
             self._admitting -= 1
         if opened.tokens:  # it is none that goes on
@@ -252,8 +252,9 @@ class Served:
         self.threads = step.threads
         self.prompt_tokens += step.prompt
         answers = [output.pid for output in step.outputs if output.tokens]
-        self.scheduler.commit(self.paging.used(step), answers)
-        self._send(*self.paging.observe(step))
+        used, due = self.paging.observe(step)
+        self.scheduler.commit(used, answers)
+        self._send(*due)
         for output in step.outputs:
             process = self.processes.get(output.pid)
             if process is not None:
@@ -306,7 +307,7 @@ class Served:
         if process.pid not in self.processes:  # it has ended meanwhile
             return True
         try:
-            await self.engine.open(_open_request(process, self.scheduler.weight(process.priority)))
+            await self.engine.open(self._open_request(process))
         except KernelError as error:
             if error.code == "ENGINE_FAILED":
                 return False
@@ -315,25 +316,24 @@ class Served:
                 self._host.fail(process, "engine_failed")
         return True
 
-
-def _open_request(process: Process, weight: float) -> port.Open:
-    """Open the process from its plan, or from where it stands when it has tokens."""
-    plan = process.plan
-    return port.Open(
-        pid=process.pid,
-        sampling=plan.sampling,
-        budget=process.budget,
-        prompt=plan.prompt,
-        messages=plan.messages,
-        raw=plan.raw,
-        stop=plan.stop,
-        grammar=plan.grammar,
-        json_schema=plan.json_schema,
-        conversation=plan.context_strategy != "stop",
-        base=list(plan.base),
-        tokens=list(process.tokens) or None,
-        soft=process.soft,
-        turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
-        turn_over=process.turn_over,
-        weight=weight,
-    )
+    def _open_request(self, process: Process) -> port.Open:
+        """Open the process from its plan, or from where it stands when it has tokens."""
+        plan = process.plan
+        return port.Open(
+            pid=process.pid,
+            sampling=plan.sampling,
+            budget=process.budget,
+            prompt=plan.prompt,
+            messages=plan.messages,
+            raw=plan.raw,
+            stop=plan.stop,
+            grammar=plan.grammar,
+            json_schema=plan.json_schema,
+            conversation=plan.context_strategy != "stop",
+            base=list(plan.base),
+            tokens=list(process.tokens) or None,
+            soft=process.soft,
+            turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
+            turn_over=process.turn_over,
+            weight=self.scheduler.weight(process.priority),
+        )

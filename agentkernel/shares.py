@@ -132,14 +132,14 @@ class Shares:
 
     def first(self) -> int | None:
         """Who is to be served next."""
-        best: tuple[tuple[float, int], int] | None = None
+        heads = []
         for account in self._accounts.values():
             while account.heap and not self._holds(account.heap[0]):
                 heapq.heappop(account.heap)
             if account.heap:
                 _, arrival, pid = account.heap[0]
-                best = min(best or ((account.time, arrival), pid), ((account.time, arrival), pid))
-        return None if best is None else best[1]
+                heads.append((account.time, arrival, pid))
+        return min(heads)[2] if heads else None
 
     def order(self) -> list[int]:
         """Everybody who waits, in the order in which they would be served if nothing changed."""

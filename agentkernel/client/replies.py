@@ -1,7 +1,4 @@
-"""What the kernel answers, typed; keys that a newer kernel adds are ignored. The wire's names are kept.
-
-Times are seconds, sizes bytes, lengths tokens.
-"""
+"""What the kernel answers, typed, by the wire's names: seconds, bytes, tokens. Unknown keys are ignored."""
 
 from __future__ import annotations
 
