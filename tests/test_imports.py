@@ -26,6 +26,7 @@ protocol.framing
 protocol.connection
 protocol.verbs
 client
+calls
 process
 shares
 scheduler
