@@ -1,4 +1,4 @@
-"""Frames between kernel and engine: four bytes of length, big-endian, then msgpack."""
+"""Frames between the kernel and a process of its own: four bytes of length, big-endian, then msgpack."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from agentkernel.engine import port
-
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: port.Command | port.Event) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """One message as a frame."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body

@@ -28,17 +28,33 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workspace_mb: int = 16
     workspace_files: int = 1024
 
+    def halved(self) -> Limits:
+        """Half of everything but the number of open files: what an untrusted job gets."""
+        return Limits(
+            wall_s=self.wall_s / 2,
+            cpu_s=self.cpu_s / 2,
+            memory_mb=max(self.memory_mb // 2, 1),
+            pids=max(self.pids // 2, 1),
+            files=self.files,
+            output_bytes=self.output_bytes // 2,
+            workspace_mb=max(self.workspace_mb // 2, 1),
+            workspace_files=self.workspace_files // 2,
+        )
+
 
 class Job(msgspec.Struct, frozen=True):
     """One program to run. `key` names it for `kill`; `owner` is the PID whose workspace it may use.
 
-    `workspace` is a directory of the host, in the jail `/workspace` and the current directory; without one
-    that is an empty file system in memory. `environment` is all the program gets. `stdin` is bytes.
+    With `code` the program is Python and `argv` its `sys.argv[1:]`; without, `argv` is program and arguments,
+    the program found in /usr/bin and /bin. `workspace` is a directory of the host, in the jail `/workspace`
+    and the current directory; without one that is an empty file system in memory. Besides `environment` a
+    program gets PATH, HOME, LANG and PWD. An untrusted job has half the limits and can't write its workspace.
     """
 
     key: str
     owner: int
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    code: str | None = None
     trust: Trust = "standard"
     stdin: bytes = b""
     environment: dict[str, str] = {}
@@ -50,8 +66,9 @@ class Job(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How a job ended: its exit status (negative: minus the signal), or the limit it was killed for.
 
-    `output` is what it wrote, standard output and error as they came, up to the limit; `ms` is wall time,
-    `cpu_ms` that of all its processes, `memory_kb` the most they held (0 where the machine can't say).
+    A program that can't be found or run has status 127 or 126, as in a shell. `output` is what it wrote,
+    standard output and error as they came, up to the limit; `ms` is wall time, `cpu_ms` that of all its
+    processes, `memory_kb` the most they held (0 where the machine can't say).
     """
 
     status: int
@@ -93,10 +110,10 @@ class Jail(Protocol):
         """End the job and all it started at once; its outcome is `cancelled`. Unknown keys are ignored."""
 
     def warm(self, owner: int, job: Job) -> None:
-        """Expect such a job of the owner soon: a jail may be made ahead, for its next `run` alone."""
+        """Expect such a Python job of the owner soon: a jail may be made ahead, for its next `run` alone."""
 
     def forget(self, owner: int) -> None:
-        """The owner has ended: drop what was made ahead for it, and free its user id."""
+        """The owner has ended: end its jobs and drop what was made ahead for it."""
 
     async def stop(self) -> None:
         """End every job and the spawner."""

@@ -1,0 +1,127 @@
+"""From a fork of the spawner to the program that is the jail: groups, limits, user, descriptors, exec.
+
+Rules
+1. Between fork and exec nothing is loaded and nothing waits for anyone.
+2. Whatever fails says so on the status pipe, and ends the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import math
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from agentkernel.jail.port import Job, Limits
+
+FAILED = 125  # exit status of a process that could not become its jail
+_UNHELD_MB = 64  # of address space that a program maps but doesn't hold
+_OWN_PROCESSES = 8  # of the jails around the program
+_PR_SET_PDEATHSIG = 1
+_ABOVE_OURS = 100  # descriptors are first moved out of the way of those they become
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a backend starts a job.
+
+    `descriptors` has those of ours that the program inherits, in order from 3 on; `temporary` are those of
+    them that nobody needs once it has. `confine` is called last, in the process itself. `reports` is whether
+    the program tells on the status pipe when the job's own has run.
+    """
+
+    argv: list[str]
+    environment: dict[str, str]
+    descriptors: tuple[int, ...] = ()
+    temporary: tuple[int, ...] = ()
+    confine: Callable[[], None] | None = None
+    reports: bool = False
+
+
+class Backend(Protocol):
+    """A way to jail a program."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What holds a program in."""
+
+    def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
+        """How to start it; the workspace is an open directory, or a path that only we can change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a jail is made from: its standard streams, its groups' doors and its user."""
+
+    stdin: int
+    output: int
+    status: int
+    doors: tuple[int, ...]
+    uid: int | None
+
+
+def fork(launch: Launch, place: Place, limits: Limits) -> int:
+    """Start it; returns the process id."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(launch, place, limits, parent)
+    return pid
+
+
+def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
+    try:
+        for door in place.doors:
+            os.write(door, b"0")
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123 - nothing is loaded
+            score.write(b"1000")  # where memory runs out for all, jails go first
+        os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        sources = [place.stdin, place.output, place.output, *launch.descriptors]
+        moved = [_duplicate(source) for source in sources]
+        for target, source in enumerate(moved):
+            os.dup2(source, target)
+        _limit(limits, own_user=place.uid is not None)
+        if place.uid is not None:
+            os.setgroups([])
+            os.setresgid(place.uid, place.uid, place.uid)
+            os.setresuid(place.uid, place.uid, place.uid)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(FAILED)
+        if launch.confine is not None:
+            launch.confine()
+        os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
+    except OSError as error:
+        os.write(place.status, f"{error.filename or launch.argv[0]}: {error.strerror}".encode())
+    finally:
+        os._exit(FAILED)
+
+
+def _duplicate(source: int) -> int:
+    return fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE_OURS)
+
+
+def _limit(limits: Limits, *, own_user: bool) -> None:
+    """Bound the process and its children; the number of processes only of a user that is the jail's alone."""
+    seconds = math.ceil(limits.cpu_s)
+    bounds = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_AS: ((limits.memory_mb + _UNHELD_MB) << 20,) * 2,
+        resource.RLIMIT_FSIZE: (limits.workspace_mb << 20,) * 2,
+        resource.RLIMIT_NOFILE: (limits.files,) * 2,
+        resource.RLIMIT_CPU: (seconds, seconds + 1),
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_MEMLOCK: (0, 0),
+    }
+    if own_user:
+        bounds[resource.RLIMIT_NPROC] = (limits.pids + _OWN_PROCESSES,) * 2
+    for number, bound in bounds.items():
+        resource.setrlimit(number, bound)

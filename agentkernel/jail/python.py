@@ -1,0 +1,63 @@
+"""How Python code gets into a jail: a small program reads it from standard input, before what it is for.
+
+Rules
+1. A jail made ahead and one made at once run the same program, so code behaves alike in both.
+2. The interpreter is a real one below /usr, never a version manager's shim.
+"""
+
+from __future__ import annotations
+
+import marshal
+from pathlib import Path
+
+from agentkernel.jail.port import Job
+
+# Reads length, then (code, arguments, environment); what follows is the code's standard input. Builtin
+# modules only: `-I -S` starts without `os`, and without `exit`. A traceback begins with the code's own lines.
+_PROGRAM = """
+def main():
+    import builtins, marshal, posix, sys
+    def take(count):
+        data = b""
+        while len(data) < count:
+            more = posix.read(0, count - len(data))
+            if not more:
+                posix._exit(0)
+            data += more
+        return data
+    code, arguments, environment = marshal.loads(take(int.from_bytes(take(4), "big")))
+    sys.argv[1:] = arguments
+    for name, value in environment.items():
+        posix.putenv(name.encode(), value.encode())
+        posix.environ[name.encode()] = value.encode()
+    builtins.exit = builtins.quit = sys.exit
+    module = sys.modules["__main__"]
+    del module.main
+    try:
+        exec(compile(code, "<string>", "exec"), module.__dict__)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        sys.excepthook(type(error), error.with_traceback(error.__traceback__.tb_next), None)
+        sys.exit(1)
+main()
+"""
+
+
+def interpreter() -> str | None:
+    """The machine's own Python; None when there is none below /usr."""
+    for path in map(Path, ("/usr/bin/python3", "/usr/local/bin/python3")):
+        if path.exists() and path.resolve().is_relative_to("/usr"):
+            return str(path)
+    return None
+
+
+def command(path: str) -> list[str]:
+    """What runs in the jail."""
+    return [path, "-I", "-S", "-B", "-u", "-X", "utf8", "-c", _PROGRAM]
+
+
+def given(job: Job) -> bytes:
+    """What the program reads: the job, then the code's standard input."""
+    body = marshal.dumps((job.code, list(job.argv), job.environment), 2)
+    return len(body).to_bytes(4, "big") + body + job.stdin

@@ -1,0 +1,243 @@
+"""One jail from its making to its end: its streams, its clock, its limits, its outcome.
+
+Rules
+1. The first limit that is passed is the reason; what follows from the killing changes nothing.
+2. A jail is over when its first process and all that was left to the spawner by it have been reaped.
+3. A jail made ahead has no clock: time, processor, memory and files count from when it gets its job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from resource import struct_rusage
+
+from agentkernel.jail import python, quota
+from agentkernel.jail.cgroups import Slot
+from agentkernel.jail.launch import Backend, Place, fork
+from agentkernel.jail.port import Job, Killed, Outcome
+
+_CHUNK = 1 << 16
+_NOT_RUN, _NOT_FOUND = 126, 127
+_ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
+_EXEC_FAILED = "bwrap: execvp "
+_STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
+_NICE_AFTER_S = 0.1  # a call that takes longer gives way to those that don't, and to the engine
+_SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
+
+
+class Running:
+    """A jail. `pid` is its first process, `orphans` what it left behind and is not yet reaped."""
+
+    def __init__(self, job: Job, backend: str, uid: int | None, workspace: int | None) -> None:
+        self.job, self.backend, self.uid, self.workspace = job, backend, uid, workspace
+        self.slot: Slot | None = None
+        self.mounted = ""
+        self.orphans: set[int] = set()
+        self.reaped = False
+        self.killed: Killed = ""
+        self.deadline: float | None = None
+        self.pid = 0
+        self.output = self.status = self.stdin = -1
+        self._reports = False
+        self._written = bytearray()
+        self._to_write = memoryview(b"")
+        self._began = 0.0
+        self._exit = 0
+        self._cpu_ms = 0.0
+        self._bounds = (0, 0)
+
+    def start(self, backend: Backend, workspace: int | str | None) -> None:
+        """Fork it; the workspace is an open directory, or a path that only we can change."""
+        stdin, self.stdin = os.pipe()
+        self.output, output = os.pipe()
+        self.status, status = os.pipe()
+        for descriptor in (self.stdin, self.output, self.status):
+            os.set_blocking(descriptor, False)
+        launch = backend.launch(self.job, status, workspace)
+        self._reports = launch.reports
+        doors = self.slot.doors if self.slot else ()
+        self.pid = fork(launch, Place(stdin, output, status, doors, self.uid), self.job.limits)
+        for descriptor in (stdin, output, status, *launch.temporary):
+            os.close(descriptor)
+
+    def suits(self, backend: str, job: Job) -> bool:
+        """Whether it was made ahead for such a job, and still stands for that workspace."""
+        mine = self.job
+        if (
+            job.code is None
+            or self.reaped
+            or self.killed
+            or (backend, job.owner) != (self.backend, mine.owner)
+        ):
+            return False
+        alike = (job.trust, job.limits, job.writable, job.workspace) == (
+            *(mine.trust, mine.limits, mine.writable, mine.workspace),
+        )
+        return alike and (self.workspace is None or _same(self.workspace, job.workspace))
+
+    def begin(self, job: Job) -> bool:
+        """Let it do the job; whether there is more of its standard input than it takes at once."""
+        self.job = job
+        self._began = time.monotonic()
+        self.deadline = self._began + job.limits.wall_s
+        if self.slot is not None:
+            self.slot.count()
+        if self.workspace is not None:
+            most = job.limits.workspace_files
+            before = quota.measure(self.workspace, most, self.uid)
+            # What is over the limit already may stay, so that the job can make it less.
+            self._bounds = max(job.limits.workspace_mb << 20, before.size), max(most, before.entries)
+        self._to_write = memoryview(job.stdin if job.code is None else python.given(job))
+        return self.write()
+
+    def write(self) -> bool:
+        """Give it more of its standard input; whether there is yet more to give."""
+        try:
+            while self._to_write:
+                self._to_write = self._to_write[os.write(self.stdin, self._to_write) :]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            self._to_write = memoryview(b"")
+        os.close(self.stdin)
+        self.stdin = -1
+        return False
+
+    def read(self) -> bool:
+        """Take what it has written; whether it may write more."""
+        most = self.job.limits.output_bytes
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.output, _CHUNK):
+                self._written += data
+                if len(self._written) > most:
+                    del self._written[most:]
+                    self.kill("output")
+                    return False
+            return False
+        return True
+
+    def check(self, now: float) -> None:
+        """Kill it if it is over a limit."""
+        if self.deadline is None or self.killed or self.reaped:
+            return
+        if now >= self.deadline:
+            self.kill("wall")
+        elif self._exceeds_workspace():
+            self.kill("workspace")
+        elif self.slot is not None and self.slot.out_of_memory():
+            self.kill("memory")  # version 1 kills one process and lets the others run
+        elif self.slot is not None and self.slot.cpu_ms() > self.job.limits.cpu_s * 1000:
+            self.kill("cpu")
+        elif self.uid is not None and now - self._began > _NICE_AFTER_S:
+            os.setpriority(os.PRIO_USER, self.uid, 19)
+
+    def kill(self, reason: Killed) -> None:
+        """End all of it at once."""
+        self.killed = self.killed or reason
+        if self.slot is not None:
+            self.slot.kill()
+        if not self.reaped:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def end(self, status: int, usage: struct_rusage) -> None:
+        """Its first process has been reaped."""
+        self.reaped = True
+        code = os.waitstatus_to_exitcode(status)
+        self._exit = 128 - code if self._reports and 128 < code <= 128 + signal.NSIG else code
+        if self.slot is not None:
+            self.slot.kill()
+        self._spent(usage)
+
+    def mourn(self, pid: int, usage: struct_rusage) -> None:
+        """A process has been reaped that may be one of those it left behind."""
+        if pid in self.orphans:
+            self.orphans.remove(pid)
+            self._spent(usage)
+
+    def _spent(self, usage: struct_rusage) -> None:
+        self._cpu_ms += (usage.ru_utime + usage.ru_stime) * 1000
+
+    def outcome(self) -> Outcome | str:
+        """What to tell when nothing of it is left, or why it could not be made."""
+        ms = (time.monotonic() - self._began) * 1000
+        if not self.killed:
+            self.read()
+        reason = self._reason()
+        failure = "" if reason else self._failure()
+        if failure.startswith(_EXEC_FAILED):
+            status = _NOT_FOUND if failure.endswith("No such file or directory") else _NOT_RUN
+            return not_run(self.job, self.backend, failure.removeprefix(_EXEC_FAILED), status)
+        if failure:
+            return failure
+        cpu_ms = self.slot.cpu_ms() if self.slot else self._cpu_ms
+        peak = self.slot.peak_kb() if self.slot else 0
+        return Outcome(self._exit, reason, bytes(self._written), ms, cpu_ms, peak, self.backend)
+
+    def close(self) -> None:
+        """Give up the descriptors."""
+        for descriptor in (
+            self.stdin,
+            self.output,
+            self.status,
+            -1 if self.workspace is None else self.workspace,
+        ):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _reason(self) -> Killed:
+        if self.killed:
+            return self.killed
+        if self.slot is not None and self.slot.out_of_memory():
+            return "memory"
+        if self._exceeds_workspace():
+            return "workspace"
+        return _SIGNAL_KILLS.get(self._exit, "")
+
+    def _exceeds_workspace(self) -> bool:
+        if self.workspace is None or not self.job.writable:
+            return False
+        return quota.measure(self.workspace, self._bounds[1]).exceeds(*self._bounds)
+
+    def _failure(self) -> str:
+        """Why the job's program did not begin; empty when it did."""
+        try:
+            told = os.read(self.status, _CHUNK)
+        except BlockingIOError:
+            told = b""
+        if (_REPORTED in told) if self._reports else not told:
+            return ""
+        said = told if told and _STARTED not in told else bytes(self._written)
+        return said.decode("utf-8", "replace").strip() or f"the jail ended with status {self._exit}"
+
+
+def not_run(job: Job, backend: str, why: str, status: int = _NOT_RUN) -> Outcome:
+    """The outcome of a job whose program could not be started for what it is."""
+    return Outcome(
+        status, "", why.encode("utf-8", "replace")[: job.limits.output_bytes], 0.0, 0.0, 0, backend
+    )
+
+
+def unrunnable(job: Job) -> str:
+    """Why no program can be started so: what no argument list holds; empty when one can."""
+    texts = [*job.argv, *job.environment, *job.environment.values()]
+    if job.code is None and (not job.argv or not job.argv[0]):
+        return "no program named"
+    if any("\0" in text for text in texts):
+        return "a NUL in arguments or environment"
+    if any(not name or "=" in name for name in job.environment):
+        return "a variable's name is empty or has ="
+    if job.code is None and sum(len(text.encode()) + 1 for text in texts) > _ARGUMENTS:
+        return f"arguments and environment are over {_ARGUMENTS} bytes"
+    return ""
+
+
+def _same(descriptor: int, path: str) -> bool:
+    """Whether the path still leads to the open directory."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), Path(path).lstat())
+    except OSError:
+        return False

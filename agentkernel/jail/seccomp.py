@@ -1,0 +1,94 @@
+"""The system calls that a jail refuses, as a program for the kernel's filter.
+
+Rules
+1. Foreign interfaces (x32, 32-bit) kill the process: the same numbers mean other calls there.
+2. What a jail must not do is EPERM; what is newer than this list, and clone3 (whose flags a filter can't
+   read), doesn't exist: ENOSYS, for which programs have another way.
+3. No socket of any family is made but a connected pair of local ones; no namespace, no tracing, no keys, no
+   io_uring, no mounts, nothing put into a terminal's input.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+
+# <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+_NEWEST = 452  # fchmodat2, Linux 6.6
+_NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW flag
+_AF_UNIX = 1
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+
+# By name: its number on x86_64 and on aarch64 (-1 where there is none), <asm/unistd.h>.
+REFUSED: dict[str, tuple[int, int]] = {
+    # sockets
+    "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "accept4": (288, 242),
+    "bind": (49, 200), "listen": (50, 201),
+    # other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "kcmp": (312, 272), "pidfd_getfd": (438, 438), "process_madvise": (440, 440),
+    "process_mrelease": (448, 448), "move_pages": (279, 239), "migrate_pages": (256, 238),
+    # namespaces, mounts, roots
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
+    "pivot_root": (155, 41), "chroot": (161, 51), "move_mount": (429, 429), "open_tree": (428, 428),
+    "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
+    "mount_setattr": (442, 442), "swapon": (167, 224), "swapoff": (168, 225), "quotactl": (179, 60),
+    "quotactl_fd": (443, 443), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262), "mknod": (133, -1), "mknodat": (259, 33),
+    # kernel interfaces with a history
+    "bpf": (321, 280), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "userfaultfd": (323, 282), "perf_event_open": (298, 241),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "memfd_secret": (447, 447),
+    "vmsplice": (278, 75), "personality": (135, 92), "modify_ldt": (154, -1), "uselib": (134, -1),
+    "lookup_dcookie": (212, 18), "nfsservctl": (180, 42),
+    # the machine
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142), "syslog": (103, 116),
+    "acct": (163, 89), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161),
+    "setdomainname": (171, 162), "iopl": (172, -1), "ioperm": (173, -1), "vhangup": (153, 58),
+    # memory that outlives its process
+    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
+}  # fmt: skip
+_SOCKETPAIR, _CLONE, _CLONE3, _IOCTL = (53, 199), (56, 220), (435, 435), (16, 29)
+
+Instruction = tuple[int, int, int, int]
+
+
+def program(machine: str = platform.machine()) -> bytes | None:
+    """The filter for this kind of machine, as bwrap and prctl take it; None for one it isn't written for."""
+    if machine not in _AUDIT:
+        return None
+    column = 0 if machine == "x86_64" else 1
+    numbers = sorted(pair[column] for pair in REFUSED.values() if pair[column] >= 0)
+    code: list[Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, _AUDIT[machine]), (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER),
+    ]  # fmt: skip
+    if machine == "x86_64":
+        code += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
+    code += [(_AT_LEAST, 0, 1, _NEWEST + 1), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    code += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    refuse = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    code += _when(_CLONE[column], 0, [(_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse])
+    code += _when(_SOCKETPAIR[column], 0, [(_EQUAL, 1, 0, _AF_UNIX), refuse])
+    code += _when(_IOCTL[column], 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
+    code += [(_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
+    return assemble([*code, (_RETURN, 0, 0, _ALLOW), refuse])
+
+
+def _when(number: int, argument: int, check: list[Instruction]) -> list[Instruction]:
+    """For one system call, a check of the low half of one argument, which refuses or falls through."""
+    offset = _ARGUMENTS + 8 * argument
+    return [(_EQUAL, 0, len(check) + 2, number), (_LOAD, 0, 0, offset), *check, (_RETURN, 0, 0, _ALLOW)]
+
+
+def assemble(code: list[Instruction]) -> bytes:
+    """Instructions (code, jump if true, jump if false, operand) as struct sock_filter has them."""
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)

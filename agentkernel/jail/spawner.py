@@ -1,0 +1,287 @@
+"""The process that makes all jails: one thread, one loop, the parent of whatever a jail leaves behind.
+
+Rules
+1. It lives as long as the kernel's end of its socket; then it kills every jail and removes every group.
+2. A jail made ahead is its owner's, for one job like the one it was made for; then it is gone.
+3. It answers every job once, after all of it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from resource import struct_rusage
+
+import msgspec
+from msgspec import structs
+
+from agentkernel.engine.wire import FrameReader, encode
+from agentkernel.jail import messages
+from agentkernel.jail.backends import Machine, survey
+from agentkernel.jail.owners import jail_uid
+from agentkernel.jail.port import Job, Outcome
+from agentkernel.jail.running import Running, not_run, unrunnable
+
+_LIVE, _WARM = 24, 8  # jails at a time, and of them made ahead
+_TICK_S = 0.05
+_CHUNK = 1 << 16
+_PR_SET_CHILD_SUBREAPER = 36
+_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
+_decoder = msgspec.msgpack.Decoder(messages.Command)
+
+
+class Spawner:
+    """All jails of one kernel."""
+
+    def __init__(self, connection: socket.socket, machine: Machine) -> None:
+        self._connection, self._machine = connection, machine
+        self._sending = os.dup(connection.fileno())  # the same, to be watched for room by itself
+        self._frames = FrameReader()
+        self._unsent = bytearray()
+        self._selector = selectors.DefaultSelector()
+        self._jails: list[Running] = []  # until told; those made ahead among them
+        self._warm: list[Running] = []  # the one that has waited longest first
+        self._waiting: deque[messages.Run] = deque()
+        self._first: dict[int, Running] = {}  # by first process, until that is reaped
+        self._orphans: set[int] = set()
+        self._alive = True
+
+    def run(self) -> None:
+        """Serve until the kernel goes."""
+        signals, wake = socket.socketpair()
+        for end in (signals, wake, self._connection):
+            end.setblocking(False)  # noqa: FBT003
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._watch(signals.fileno(), selectors.EVENT_READ, lambda: self._reap(signals))
+        self._watch(self._connection.fileno(), selectors.EVENT_READ, self._receive)
+        self._send(messages.Found(self._machine.offers(), self._machine.missing))
+        while self._alive:
+            self._serve(self._patience())
+        self._waiting.clear()
+        for jail in self._jails:
+            jail.kill("cancelled")
+        while self._jails:
+            self._serve(None)
+        if self._machine.groups:
+            self._machine.groups.remove()
+
+    def _serve(self, patience: float | None) -> None:
+        for key, _ in self._selector.select(patience):
+            if self._selector.get_map().get(key.fd) is key:  # not ended by one of those before it
+                key.data()
+        now = time.monotonic()
+        for jail in self._jails:
+            jail.check(now)
+
+    def _patience(self) -> float | None:
+        deadlines = [jail.deadline for jail in self._jails if jail.deadline is not None]
+        return min(_TICK_S, max(min(deadlines) - time.monotonic(), 0.001)) if deadlines else None
+
+    def _watch(self, descriptor: int, events: int, callback: Callable[[], None]) -> None:
+        self._selector.register(descriptor, events, callback)
+
+    def _ignore(self, descriptor: int) -> None:
+        with contextlib.suppress(KeyError, ValueError):  # not watched, or closed
+            self._selector.unregister(descriptor)
+
+    # The kernel
+
+    def _receive(self) -> None:
+        try:
+            data = self._connection.recv(_CHUNK)
+        except ConnectionError:
+            data = b""
+        self._alive = bool(data)
+        if not data:
+            self._ignore(self._connection.fileno())
+        for frame in self._frames.receive(data):
+            match _decoder.decode(frame):
+                case messages.Run() as run:
+                    self._run(run)
+                case messages.Kill(key=key):
+                    self._kill(lambda job, key=key: job.key == key)  # type: ignore[misc]
+                case messages.Forget(owner=owner):
+                    self._kill(lambda job, owner=owner: job.owner == owner)  # type: ignore[misc]
+                case messages.Warm(backend=backend, job=job):
+                    self._prepare(backend, job)
+
+    def _send(self, event: messages.Event) -> None:
+        self._unsent += encode(event)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            del self._unsent[: self._connection.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._alive = False
+            self._unsent.clear()
+        if self._unsent and self._sending not in self._selector.get_map():
+            self._watch(self._sending, selectors.EVENT_WRITE, self._flush)
+        elif not self._unsent:
+            self._ignore(self._sending)
+
+    # Jobs
+
+    def _run(self, run: messages.Run) -> None:
+        if why := unrunnable(run.job):
+            self._send(messages.Ended(run.job.key, not_run(run.job, run.backend, why)))
+            return
+        jail = next((jail for jail in self._warm if jail.suits(run.backend, run.job)), None)
+        if jail is not None:
+            self._warm.remove(jail)
+        elif len(self._jails) >= _LIVE and not self._drop_warm():
+            self._waiting.append(run)
+            return
+        try:
+            jail = jail or self._make(run.backend, run.job)
+        except OSError as error:
+            self._send(messages.Refused(run.job.key, f"{run.backend}: {error}"))
+            return
+        if jail.begin(run.job):
+            self._watch(jail.stdin, selectors.EVENT_WRITE, lambda: self._feed(jail))
+
+    def _kill(self, wanted: Callable[[Job], bool]) -> None:
+        for run in [run for run in self._waiting if wanted(run.job)]:
+            self._waiting.remove(run)
+            self._send(
+                messages.Ended(run.job.key, Outcome(-signal.SIGKILL, "cancelled", b"", 0, 0, 0, run.backend))
+            )
+        self._warm = [jail for jail in self._warm if not wanted(jail.job)]
+        for jail in self._jails:
+            if wanted(jail.job):
+                jail.kill("cancelled")
+
+    def _prepare(self, backend: str, job: Job) -> None:
+        """Make a jail ahead, if its like isn't there; without one the job is as well, and only slower."""
+        if job.code is None or any(jail.suits(backend, job) for jail in self._warm):
+            return
+        while len(self._warm) >= _WARM:
+            self._drop_warm()
+        if len(self._jails) < _LIVE:
+            with contextlib.suppress(OSError):
+                self._warm.append(self._make(backend, structs.replace(job, key="", stdin=b"")))
+
+    def _drop_warm(self) -> bool:
+        """End the jail made ahead that has waited longest; whether there was one."""
+        if self._warm:
+            self._warm.pop(0).kill("cancelled")
+            return True
+        return False
+
+    # Jails
+
+    def _make(self, backend: str, job: Job) -> Running:
+        """Fork a jail for such a job; OSError when it can't be."""
+        uid = jail_uid(job.owner) if self._machine.own_user else None
+        workspace = _open(job.workspace, uid) if job.workspace else None
+        jail = Running(job, backend, uid, workspace)
+        try:
+            place: int | str | None = workspace
+            if workspace is not None and self._machine.shelf:
+                place = jail.mounted = self._machine.shelf.put(workspace)
+            if self._machine.groups:
+                jail.slot = self._machine.groups.take(job.limits)
+            jail.start(self._machine.backends[backend], place)
+        except OSError:
+            self._release(jail)
+            raise
+        self._jails.append(jail)
+        self._first[jail.pid] = jail
+        self._watch(jail.output, selectors.EVENT_READ, lambda: self._listen(jail))
+        return jail
+
+    def _feed(self, jail: Running) -> None:
+        descriptor = jail.stdin
+        if not jail.write():
+            self._ignore(descriptor)
+
+    def _listen(self, jail: Running) -> None:
+        if not jail.read():
+            self._ignore(jail.output)
+
+    def _reap(self, signals: socket.socket) -> None:
+        signals.recv(_CHUNK)
+        while self._collect():
+            pass
+        for jail in [jail for jail in self._jails if jail.reaped and not jail.orphans]:
+            self._finish(jail)
+
+    def _collect(self) -> bool:
+        """Reap what is dead and kill what was left to us; whether there may be more of either."""
+        before = len(self._first), len(self._orphans)
+        for pid, status, usage in _dead():
+            if jail := self._first.pop(pid, None):
+                jail.end(status, usage)
+            self._orphans.discard(pid)
+            for jail in self._jails:
+                jail.mourn(pid, usage)
+        left = {int(pid) for pid in _CHILDREN.read_text().split()} - self._first.keys() - self._orphans
+        self._orphans |= left
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        for jail in self._jails:
+            if jail.reaped:
+                jail.orphans |= left
+        return before != (len(self._first), len(self._orphans))
+
+    def _finish(self, jail: Running) -> None:
+        """Nothing of it is left: say so, and let the next one in."""
+        told = jail.outcome() if jail.deadline is not None else None
+        self._jails.remove(jail)
+        if jail in self._warm:
+            self._warm.remove(jail)
+        self._release(jail)
+        if isinstance(told, Outcome):
+            self._send(messages.Ended(jail.job.key, told))
+        elif told is not None:
+            self._send(messages.Refused(jail.job.key, told))
+        if self._waiting and len(self._jails) < _LIVE:
+            self._run(self._waiting.popleft())
+
+    def _release(self, jail: Running) -> None:
+        for descriptor in (jail.output, jail.stdin):
+            self._ignore(descriptor)
+        if jail.mounted and self._machine.shelf:
+            self._machine.shelf.take(jail.mounted)
+        if jail.slot and self._machine.groups:
+            self._machine.groups.give_back(jail.slot)
+        jail.close()
+
+
+def _dead() -> Iterator[tuple[int, int, struct_rusage]]:
+    """Reap every child that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.wait4(-1, os.WNOHANG))[0]:
+            yield found
+
+
+def _open(workspace: str, uid: int | None) -> int:
+    descriptor = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if uid is not None:
+        os.fchown(descriptor, uid, uid)
+    return descriptor
+
+
+def main() -> None:
+    """Make jails for the kernel at the other end of the socket whose descriptor is the first argument."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    os.umask(0o077)
+    descriptor, *names = sys.argv[1:]
+    Spawner(socket.socket(fileno=int(descriptor)), survey(host="host" in names)).run()
+
+
+if __name__ == "__main__":
+    main()
