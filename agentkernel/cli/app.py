@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from agentkernel import __version__
+from agentkernel.cli.audit import audit
 from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
 from agentkernel.cli.logs import logs
@@ -34,7 +35,7 @@ from agentkernel.hub import PullError
 _USAGE = 2
 _COMMANDS = (
     *(serve, run, ps, wait, kill, term, suspend, resume, models, snapshots),
-    *(status, why, mem, logs, doctor, config),
+    *(status, why, mem, logs, audit, doctor, config),
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import click
 
 INSTALL = "pip install 'agentkernel[server]'"
-KERNEL_MODULES = ("uvloop", "structlog", "psutil", "llama_cpp", "zstandard")
+KERNEL_MODULES = ("uvloop", "structlog", "psutil", "llama_cpp", "zstandard", "jsonschema")
 HUB_MODULES = ("huggingface_hub",)
 
 
