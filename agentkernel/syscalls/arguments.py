@@ -16,8 +16,8 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
@@ -176,12 +176,13 @@ def _written_out(
         if key not in _KEYWORDS:
             raise SchemaFault(below, f"keyword {key!r} is not supported")
         if key == "$ref":
-            name = _definition(value, root, below, within)
-            yield from _written_out(root["$defs"][name], root, ("$defs", name), (*within, name))
+            target = _definition(value, root, below, within)
+            yield from _written_out(root["$defs"][target], root, ("$defs", target), (*within, target))
         elif key in _ONE:
             yield from _written_out(value, root, below, within)
         elif key in _SEVERAL or key in _NAMED:
-            for name, each in enumerate(value) if key in _SEVERAL else value.items():
+            parts: Iterable[tuple[str | int, Any]] = enumerate(value) if key in _SEVERAL else value.items()
+            for name, each in parts:
                 yield from _written_out(each, root, (*below, name), within)
 
 
@@ -232,13 +233,14 @@ def _match(checker: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Val
 
 
 _META = Draft202012Validator(Draft202012Validator.META_SCHEMA)
-_Validator = extend(Draft202012Validator, {"pattern": _match})
+_Validator = extend(Draft202012Validator, {"pattern": _match})  # type: ignore[no-untyped-call]
 
 
 def _reason(error: ValidationError) -> str:
     path, message = list(error.absolute_path), error.message
     if error.validator == "required":
-        path.append(next(name for name in error.validator_value if name not in error.instance))
+        names: Any = error.validator_value
+        path.append(next(name for name in names if name not in cast("dict[str, Any]", error.instance)))
         message = "is required"
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     return _shortened(f"{_shortened(place)}: {message}" if place else message)

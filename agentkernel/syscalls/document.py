@@ -74,7 +74,7 @@ class _Loader(yaml.SafeLoader):
     depth = count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise Fault(line, "aliases are not supported")
@@ -117,7 +117,7 @@ def _compose(data: bytes) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Fault(line, f"not YAML: {error.problem}") from error
-    return node or yaml.ScalarNode("tag:yaml.org,2002:null", "", yaml.Mark("", 0, 0, 0, None, None))
+    return node or yaml.ScalarNode("tag:yaml.org,2002:null", "", yaml.Mark("", 0, 0, 0, "", 0))
 
 
 def _as_yaml(text: str) -> str:

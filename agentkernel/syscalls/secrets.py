@@ -100,7 +100,9 @@ class Secrets:
         return cast("EventDict", self._redact_all(formatted))
 
     def _redact_all(self, value: Any) -> Any:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, bytes):
             return self.redact(value)
         if isinstance(value, Mapping):
             return {self._redact_all(key): self._redact_all(each) for key, each in value.items()}

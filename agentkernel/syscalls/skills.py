@@ -22,7 +22,6 @@ from agentkernel.syscalls.document import LONGEST, Document, Fault
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.secrets import SecretName
 
-PYTHON = ("/usr/bin/python3", "-I", "-S", "-c")  # what runs a `script`
 _LONGEST_WORD, _LONGEST_LINE = 128 * 1024 - 1, 1024 * 1024  # bytes: what systems take, of all half
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _PATH_PART = re.compile(r"\.([^.\[`]+)|\[([0-9]+)\]")
@@ -53,10 +52,10 @@ class SkillError(Exception):
     """A skill that can't be used; the text is `path:line: what is wrong`, or `line N: …` without a file."""
 
 
-def load(folder: Path, builtin: Collection[str]) -> dict[str, Skill]:
+def load(folder: Path, taken: Collection[str]) -> dict[str, Skill]:
     """The skills of the folder's `*.yaml` files by name. Raises SkillError.
 
-    `builtin` are names that no skill may have.
+    `taken` are names of other tools.
     """
     if not folder.is_dir():
         raise SkillError(f"{folder}: no such directory")
@@ -65,7 +64,7 @@ def load(folder: Path, builtin: Collection[str]) -> dict[str, Skill]:
     for path in sorted(folder.glob("*.yaml")):
         try:
             document = Document(_read(path))
-            skill = _skill(document, builtin)
+            skill = _skill(document, taken)
             place = f"{path}:{document.line(('name',))}"
             if skill.name in found:
                 raise document.fault(("name",), f"{skill.name!r} is the name of {places[skill.name]} too")
@@ -75,25 +74,23 @@ def load(folder: Path, builtin: Collection[str]) -> dict[str, Skill]:
     return found
 
 
-def parse(payload: bytes, builtin: Collection[str]) -> Skill:
+def parse(payload: bytes, taken: Collection[str]) -> Skill:
     """The skill that YAML or JSON text describes. Raises SkillError."""
     try:
-        return _skill(Document(payload), builtin)
+        return _skill(Document(payload), taken)
     except Fault as fault:
         raise SkillError(str(fault)) from fault
 
 
 def command_line(skill: Skill, arguments: Mapping[str, Any]) -> tuple[tuple[str, ...], bytes]:
-    """What to run, and its standard input: the arguments as JSON. Raises ToolError.
+    """The command, empty for a script, and its standard input: the arguments as JSON. Raises ToolError.
 
     An argument that is missing or null leaves no trace in the command.
     """
     stdin = json.dumps(arguments, ensure_ascii=False).encode()
-    if skill.script:
-        return (*PYTHON, skill.script), stdin
     words = [word for each in skill.command if (word := _word(each, arguments)) is not None]
     sizes = [len(word.encode()) for word in words]
-    if max(sizes) > _LONGEST_WORD or sum(sizes) > _LONGEST_LINE:
+    if max(sizes, default=0) > _LONGEST_WORD or sum(sizes) > _LONGEST_LINE:
         raise ToolError("TOO_LARGE", f"more than {_LONGEST_WORD} bytes in one of the program's arguments")
     return tuple(words), stdin
 
@@ -122,14 +119,14 @@ def _read(path: Path) -> bytes:
         raise Fault(1, str(error.strerror)) from error
 
 
-def _skill(document: Document, builtin: Collection[str]) -> Skill:
+def _skill(document: Document, taken: Collection[str]) -> Skill:
     """Raises Fault."""
     try:
         skill = msgspec.convert(document.value, Skill)
     except msgspec.ValidationError as error:
         raise document.fault(*_explained(str(error))) from error
-    if skill.name in builtin:
-        raise document.fault(("name",), f"{skill.name!r} is a built-in tool")
+    if skill.name in taken:
+        raise document.fault(("name",), f"{skill.name!r} is the name of another tool")
     if bool(skill.command) == bool(skill.script):
         raise document.fault(("script",), "either a command or a script is needed")
     try:

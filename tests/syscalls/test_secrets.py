@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from agentkernel import config
 from agentkernel.syscalls.secrets import Secrets, SecretsError, UnknownSecretError
 
 VALUE = 'k/9"ü&+ \\x?>'
@@ -85,6 +86,12 @@ def test_a_fault_names_its_line_and_shows_no_value(file, text, place):
 
 def test_a_name_in_the_environment_is_checked_too(file):
     assert error(file, {"AGENTKERNEL_SECRET_a": "hunter2"}).startswith("environment AGENTKERNEL_SECRET_a: ")
+
+
+def test_secrets_in_the_environment_are_no_settings(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    settings, origins = config.load(environ={"AGENTKERNEL_SECRET_A": "a", "XDG_CONFIG_HOME": str(tmp_path)})
+    assert (settings, origins) == (config.Config(), {})
 
 
 def test_no_value_is_in_a_repr():

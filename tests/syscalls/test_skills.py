@@ -8,7 +8,7 @@ import pytest
 
 from agentkernel.permits import Less
 from agentkernel.syscalls.errors import ToolError
-from agentkernel.syscalls.skills import PYTHON, Skill, SkillError, command_line, load, parse
+from agentkernel.syscalls.skills import Skill, SkillError, command_line, load, parse
 
 WEATHER = """\
 name: weather
@@ -62,7 +62,7 @@ def changed(old, new, text=WEATHER):
 FAULTS = [
     (changed("name: weather", "name: Weather"), 1, "name: Expected `str` matching regex"),
     (changed("name: weather\n", ""), 1, "Object missing required field `name`"),
-    (changed("name: weather", "name: calc"), 1, "'calc' is a built-in tool"),
+    (changed("name: weather", "name: calc"), 1, "'calc' is the name of another tool"),
     (changed("idempotent: true", "idempotent: yes"), 14, "idempotent: Expected `bool`, got `str`"),
     (changed("idempotent: true", "idempotant: true"), 14, "unknown key 'idempotant'"),
     (changed("memory_mb", "memory"), 12, "unknown key 'memory'"),
@@ -164,9 +164,10 @@ def test_placeholders_are_whole_arguments_and_all_are_on_standard_input(argument
     assert json.loads(stdin) == arguments
 
 
-def test_a_script_is_run_by_python_with_the_arguments_on_standard_input():
+def test_a_script_has_no_command_and_the_arguments_on_standard_input():
     skill = parse(SHORT.encode(), ())
-    assert command_line(skill, {"é": 1}) == ((*PYTHON, "print(1)"), '{"é": 1}'.encode())
+    assert skill.script == "print(1)"
+    assert command_line(skill, {"é": 1}) == ((), '{"é": 1}'.encode())
 
 
 @pytest.mark.parametrize(
