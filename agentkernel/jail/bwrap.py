@@ -42,7 +42,7 @@ def missing() -> str:
 class Bwrap:
     """Jails by bubblewrap."""
 
-    layers = ("namespaces", "read_only_root", "capabilities", "seccomp", "limits")
+    layers = ("namespaces", "files", "capabilities", "seccomp", "limits")
 
     def __init__(self, *, own_user: bool) -> None:
         self._own_user = own_user

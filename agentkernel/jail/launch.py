@@ -19,6 +19,7 @@ from typing import NoReturn, Protocol
 
 from agentkernel.jail.port import Job, Limits
 
+AHEAD = 10  # how much nicer a jail is than the spawner, which keeps the limits whatever jails and engine do
 FAILED = 125  # exit status of a process that could not become its jail
 _UNHELD_MB = 64  # of address space that a program maps but doesn't hold
 _OWN_PROCESSES = 8  # of the jails around the program
@@ -76,18 +77,22 @@ def fork(launch: Launch, place: Place, limits: Limits) -> int:
 
 
 def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
+    status = place.status
     try:
         for door in place.doors:
             os.write(door, b"0")
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123 - nothing is loaded
             score.write(b"1000")  # where memory runs out for all, jails go first
+        os.nice(AHEAD)
         os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         sources = [place.stdin, place.output, place.output, *launch.descriptors]
         moved = [_duplicate(source) for source in sources]
+        status = _duplicate(place.status)
         for target, source in enumerate(moved):
             os.dup2(source, target)
+        os.closerange(len(moved), _ABOVE_OURS)
         _limit(limits, own_user=place.uid is not None)
         if place.uid is not None:
             os.setgroups([])
@@ -100,7 +105,7 @@ def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetu
             launch.confine()
         os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
     except OSError as error:
-        os.write(place.status, f"{error.filename or launch.argv[0]}: {error.strerror}".encode())
+        os.write(status, f"{error.filename or launch.argv[0]}: {error.strerror}".encode())
     finally:
         os._exit(FAILED)
 
@@ -119,6 +124,8 @@ def _limit(limits: Limits, *, own_user: bool) -> None:
         resource.RLIMIT_NOFILE: (limits.files,) * 2,
         resource.RLIMIT_CPU: (seconds, seconds + 1),
         resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_NICE: (0, 0),
+        resource.RLIMIT_RTPRIO: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
     }
     if own_user:

@@ -132,16 +132,22 @@ class Running:
             self.kill("memory")  # version 1 kills one process and lets the others run
         elif self.slot is not None and self.slot.cpu_ms() > self.job.limits.cpu_s * 1000:
             self.kill("cpu")
-        elif self.uid is not None and now - self._began > _NICE_AFTER_S:
-            os.setpriority(os.PRIO_USER, self.uid, 19)
+        elif now - self._began > _NICE_AFTER_S:
+            self._renice(19)
 
     def kill(self, reason: Killed) -> None:
         """End all of it at once."""
         self.killed = self.killed or reason
+        self._renice(0)  # the dying need the processor, too
         if self.slot is not None:
             self.slot.kill()
         if not self.reaped:
             os.kill(self.pid, signal.SIGKILL)
+
+    def _renice(self, nice: int) -> None:
+        if self.uid is not None:
+            with contextlib.suppress(ProcessLookupError):  # none is left
+                os.setpriority(os.PRIO_USER, self.uid, nice)
 
     def end(self, status: int, usage: struct_rusage) -> None:
         """Its first process has been reaped."""

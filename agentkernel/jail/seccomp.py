@@ -56,7 +56,8 @@ REFUSED: dict[str, tuple[int, int]] = {
     # memory that outlives its process
     "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
 }  # fmt: skip
-_SOCKETPAIR, _CLONE, _CLONE3, _IOCTL = (53, 199), (56, 220), (435, 435), (16, 29)
+# Those whose arguments decide.
+DECIDED = {"socketpair": (53, 199), "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29)}
 
 Instruction = tuple[int, int, int, int]
 
@@ -65,8 +66,7 @@ def program(machine: str = platform.machine()) -> bytes | None:
     """The filter for this kind of machine, as bwrap and prctl take it; None for one it isn't written for."""
     if machine not in _AUDIT:
         return None
-    column = 0 if machine == "x86_64" else 1
-    numbers = sorted(pair[column] for pair in REFUSED.values() if pair[column] >= 0)
+    refused = sorted(numbers(REFUSED, machine).values())
     code: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, _AUDIT[machine]), (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
@@ -74,13 +74,24 @@ def program(machine: str = platform.machine()) -> bytes | None:
     if machine == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
     code += [(_AT_LEAST, 0, 1, _NEWEST + 1), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
-    code += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    decided = numbers(DECIDED, machine)
+    code += [(_EQUAL, 0, 1, decided["clone3"]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     refuse = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
-    code += _when(_CLONE[column], 0, [(_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse])
-    code += _when(_SOCKETPAIR[column], 0, [(_EQUAL, 1, 0, _AF_UNIX), refuse])
-    code += _when(_IOCTL[column], 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
-    code += [(_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
+    code += _when(decided["clone"], 0, [(_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse])
+    code += _when(decided["socketpair"], 0, [(_EQUAL, 1, 0, _AF_UNIX), refuse])
+    code += _when(decided["ioctl"], 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
+    code += [(_EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
     return assemble([*code, (_RETURN, 0, 0, _ALLOW), refuse])
+
+
+def numbers(table: dict[str, tuple[int, int]], machine: str = platform.machine()) -> dict[str, int]:
+    """The numbers of those system calls that this kind of machine has."""
+    column = _column(machine)
+    return {name: pair[column] for name, pair in table.items() if pair[column] >= 0}
+
+
+def _column(machine: str) -> int:
+    return 0 if machine == "x86_64" else 1
 
 
 def _when(number: int, argument: int, check: list[Instruction]) -> list[Instruction]:

@@ -27,6 +27,7 @@ from msgspec import structs
 from agentkernel.engine.wire import FrameReader, encode
 from agentkernel.jail import messages
 from agentkernel.jail.backends import Machine, survey
+from agentkernel.jail.launch import AHEAD
 from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Job, Outcome
 from agentkernel.jail.running import Running, not_run, unrunnable
@@ -279,8 +280,11 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.umask(0o077)
-    descriptor, *names = sys.argv[1:]
-    Spawner(socket.socket(fileno=int(descriptor)), survey(host="host" in names)).run()
+    with contextlib.suppress(PermissionError):
+        os.nice(-AHEAD)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)  # noqa: FBT003
+    Spawner(connection, survey(host="host" in sys.argv[2:])).run()
 
 
 if __name__ == "__main__":
