@@ -18,6 +18,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from agentkernel.jail.port import Limits as JailLimits
+from agentkernel.permits import Less
+
+# Programs that the tool `shell` may run.
+SHELL = (
+    "base64", "cat", "cmp", "cp", "cut", "date", "diff", "echo", "expr", "false", "file", "fold", "grep",
+    "head", "id", "join", "ls", "md5sum", "mkdir", "mv", "nl", "od", "paste", "printf", "pwd", "rev", "rm",
+    "rmdir", "seq", "sha256sum", "shuf", "sort", "stat", "sum", "tac", "tail", "tee", "touch", "tr",
+    "true", "uname", "uniq", "wc", "whoami",
+)  # fmt: skip
 SYSTEM_FILE = Path("/etc/agentkernel/config.yaml")
 
 _MOST = 2**31 - 1  # what the engine's integers hold
@@ -125,6 +135,33 @@ class Limits(Section, frozen=True):
     term_grace_tokens: Count = 64
 
 
+class Tools(Section, frozen=True):
+    """What models may call; `limits` bound every job in a jail, `tool_limits` those of a tool.
+
+    `skills` is a directory of tools of the user's own, `secrets` their file (`<state>/secrets` when empty).
+    Of a process's calls `calls` may begin in `calls_seconds`; it ends after `errors` failures in a row.
+    A workspace is kept until somebody removes it, or removed with its process. A result is cut at
+    `result_bytes`. People have `approval_seconds` and `answer_seconds`.
+    """
+
+    enabled: bool = True
+    skills: str = ""
+    secrets: str = ""
+    shell: tuple[str, ...] = SHELL
+    limits: JailLimits = JailLimits()
+    tool_limits: dict[str, Less] = {}
+    calls: Count = 12
+    calls_seconds: Seconds = 10.0
+    errors: Count = 3
+    result_bytes: Annotated[int, msgspec.Meta(ge=256, le=1 << 20)] = 8192
+    workspaces: Literal["keep", "remove"] = "keep"
+    rule_of_two: bool = True
+    audit_arguments: bool = False
+    approval_seconds: Seconds = 300.0
+    answer_seconds: Seconds = 3600.0
+    messages: Count = 64
+
+
 class Log(Section, frozen=True):
     """What is logged, and how."""
 
@@ -148,12 +185,23 @@ class Config(Section, frozen=True):
     scheduler: Scheduler = Scheduler()
     generation: Generation = Generation()
     limits: Limits = Limits()
+    tools: Tools = Tools()
     log: Log = Log()
 
     @property
     def token_file(self) -> Path:
         """Where the tokens are."""
         return Path(self.auth.token_file or Path(self.state) / "tokens")
+
+    @property
+    def secrets_file(self) -> Path:
+        """Where the tools' secrets are."""
+        return Path(self.tools.secrets or Path(self.state) / "secrets")
+
+    @property
+    def audit_file(self) -> Path:
+        """Where every call is written down."""
+        return Path(self.state) / "audit.log"
 
     @property
     def log_file(self) -> Path:
@@ -239,7 +287,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, st
         if name in environ:
             yield key, environ[name], f"environment {name}"
     for name, value in environ.items():
-        if name.startswith("AGENTKERNEL_"):
+        if name.startswith("AGENTKERNEL_") and not name.startswith("AGENTKERNEL_SECRET_"):
             key = name.removeprefix("AGENTKERNEL_").lower().replace("__", ".")
             yield key, value, f"environment {name}"
 

@@ -16,15 +16,18 @@ from typing import Any
 
 import msgspec
 
-from agentkernel import report
+from agentkernel import report, toolreport
 from agentkernel.config import Generation
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
 from agentkernel.payloads import (
+    parse_call,
     parse_exec,
+    parse_file,
     parse_first,
     parse_input,
     parse_name,
+    parse_path,
     parse_pid,
     parse_range,
     parse_seconds,
@@ -246,6 +249,52 @@ class Dispatch:
             return report.memory(self.kernel)
         pid = parse_pid(payload, "INVALID_PID", "INVALID_PID")
         return report.process_memory(self.kernel, self.kernel.live(session.principal, pid))
+
+    # Calls
+
+    def list_tools(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
+        return toolreport.tool_list(self.kernel.tools())
+
+    def tool_info(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
+        tool = self.kernel.tool(parse_text(payload).strip())
+        settings = self.kernel.config.tools
+        return toolreport.tool_info(tool, self.kernel.gate.toolbox.limits(tool, settings))
+
+    def register_tool(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
+        return toolreport.registered(self.kernel.register_tool(payload))
+
+    def unregister_tool(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
+        return toolreport.unregistered(self.kernel.unregister_tool(parse_text(payload).strip()))
+
+    def answer(self, session: Session, payload: bytes) -> Answer:
+        pid, text = parse_input(payload, v1=session.connection.v1)
+        return toolreport.replied(self.kernel.answer(session.principal, pid, text), "answered")
+
+    def approve(self, session: Session, payload: bytes) -> Answer:
+        pid, call, rest = parse_call(payload)
+        if rest:
+            raise KernelError("BAD_PAYLOAD", "APPROVE takes a PID and the number of a call")
+        return toolreport.replied(self.kernel.approve(session.principal, pid, call), "approved")
+
+    def deny(self, session: Session, payload: bytes) -> Answer:
+        pid, call, reason = parse_call(payload)
+        return toolreport.replied(self.kernel.deny(session.principal, pid, call, reason), "denied")
+
+    async def list_files(self, session: Session, payload: bytes) -> Answer:
+        pid, path = parse_path(payload)
+        path = path or "."
+        entries, complete = await self.kernel.list_files(session.principal, pid, path)
+        return toolreport.files(pid, path, entries, complete=complete)
+
+    async def get_file(self, session: Session, payload: bytes) -> Answer:
+        pid, path = parse_path(payload)
+        if not path:
+            raise KernelError("FILE_INVALID", "a path is needed")
+        return toolreport.file(pid, path, await self.kernel.get_file(session.principal, pid, path))
+
+    async def put_file(self, session: Session, payload: bytes) -> Answer:
+        pid, path, data = parse_file(payload)
+        return toolreport.put(pid, path, await self.kernel.put_file(session.principal, pid, path, data))
 
     def set_priority(self, session: Session, payload: bytes) -> Answer:
         first, rest = parse_first(payload)

@@ -61,6 +61,19 @@ ERRORS: dict[str, ErrorSpec] = {
     "BUSY": ErrorSpec(_RESOURCE, True, "the queue for a slot is full", 75),
     "MEMORY_ADMISSION": ErrorSpec(_RESOURCE, False, "it does not fit into memory or context", 69),
     "TOOL_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such tool", 66),
+    "TOOL_INVALID": ErrorSpec(_CLIENT, False, "the tool's description is not as it must be", 65),
+    "TOOL_EXISTS": ErrorSpec(_CLIENT, False, "a tool of that name exists", 73),
+    "CALL_NOT_FOUND": ErrorSpec(_CLIENT, False, "the process asks about another call", 66),
+    "FILE_INVALID": ErrorSpec(_CLIENT, False, "no file of the workspace can have that path", 65),
+    "FILE_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such file in the workspace", 66),
+    "FILE_FAILED": ErrorSpec(_RESOURCE, False, "the workspace has no room, or could not be written", 74),
+    "TOOL_INVALID": ErrorSpec(_CLIENT, False, "the tool's description is not as it must be", 65),
+    "TOOL_EXISTS": ErrorSpec(_CLIENT, False, "a tool of that name exists", 73),
+    "TOOL_FAILED": ErrorSpec(_RESOURCE, True, "the tool's description could not be kept", 74),
+    "CALL_NOT_FOUND": ErrorSpec(_CLIENT, False, "the process asks about another call", 66),
+    "FILE_INVALID": ErrorSpec(_CLIENT, False, "no file of the workspace can have that path", 65),
+    "FILE_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such file in the workspace", 66),
+    "FILE_FAILED": ErrorSpec(_RESOURCE, False, "the workspace has no room, or can't be read or written", 74),
     "MISSING_PID": ErrorSpec(_CLIENT, False, "a PID is needed", 64),
     "INVALID_PID": ErrorSpec(_CLIENT, False, "that is no PID", 64),
     "PID_NOT_FOUND": ErrorSpec(_CLIENT, False, "no live process has that PID", 66),
@@ -81,6 +94,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "SNAPSHOT_EXISTS": ErrorSpec(_CLIENT, False, "a snapshot of that name exists; drop it first", 73),
     "SNAPSHOT_LIMIT": ErrorSpec(_RESOURCE, False, "the owner's snapshots are at their limit", 75),
     "SNAPSHOT_FAILED": ErrorSpec(_KERNEL, True, "the snapshot could not be written or read", 74),
+    "ESANDBOX": ErrorSpec(_RESOURCE, False, "no jail as asked can be made here", 69),
 }
 
 

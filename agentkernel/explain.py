@@ -11,6 +11,9 @@ _WAITS = {
     Wait.EVENT: "waits for CONTINUE_OUTPUT",
     Wait.CHILD: "waits for a child to sum up its conversation",
     Wait.MEMORY: "waits for room to write to its memory",
+    Wait.SYSCALL: "waits for the result of a call",
+    Wait.APPROVAL: "waits for APPROVE or DENY of a call",
+    Wait.ANSWER: "waits for ANSWER to its question",
 }
 
 

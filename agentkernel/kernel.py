@@ -13,16 +13,19 @@ from typing import Any
 from agentkernel import log
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
-from agentkernel.lifecycle import Lifecycle
 from agentkernel.process import Event, Message, Owner, Priority, Process, Sink, State, Wait
 from agentkernel.request import ExecRequest, changed, fork
 from agentkernel.serving import Served
 from agentkernel.snapshots import Snapshot
+from agentkernel.toolverbs import ToolVerbs
+
+# What a process waits for that puts out nothing by itself.
+_QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
 
 _log = log.get("kernel")
 
 
-class Kernel(Lifecycle):
+class Kernel(ToolVerbs):
     """Everything that outlives a connection. Made inside a running event loop."""
 
     # Processes
@@ -57,9 +60,7 @@ class Kernel(Lifecycle):
         They go on from the last token that was given out, on the sink; a process that waits for input has
         children that do.
         """
-        parent = self._mine(owner, pid)
-        if self.draining:
-            raise KernelError("SHUTTING_DOWN")
+        parent = self._forkable(owner, pid)
         served = self._served(parent)
         children: list[Process] = []
         try:
@@ -84,6 +85,14 @@ class Kernel(Lifecycle):
             if child.state is State.READY:
                 asyncio.get_running_loop().call_soon(self._wake, child)
         return children
+
+    def _forkable(self, owner: Owner, pid: int) -> Process:
+        parent = self._mine(owner, pid)
+        if self.draining:
+            raise KernelError("SHUTTING_DOWN")
+        if parent.calls:
+            raise KernelError("WRONG_STATE", f"PID {pid} waits for the result of a call")
+        return parent
 
     def _begin_child(self, child: Process) -> None:
         self._served(child).set_runnable(child, runnable=False)  # until the reply has named it
@@ -176,7 +185,7 @@ class Kernel(Lifecycle):
     def stop_output(self, owner: Owner, pid: int) -> Process:
         """Hold the process until CONTINUE_OUTPUT, or a new turn of an interactive one."""
         process = self._mine(owner, pid)
-        if process.wait in (Wait.INPUT, Wait.MEMORY) or process.state is State.SUSPENDED:
+        if process.wait in _QUIET or process.state is State.SUSPENDED:
             raise KernelError("WRONG_STATE", f"PID {pid} puts out nothing")
         process.move(Event.WAIT, self.clock(), Wait.EVENT)
         self._served(process).set_runnable(process, runnable=False)
@@ -274,12 +283,6 @@ class Kernel(Lifecycle):
             self._end(process, Event.FINISH, "quota")
         else:
             self._served(process).engine.send(port.Limit(pid, process.turn_tokens + process.budget))
-        return process
-
-    def find(self, owner: Owner, pid: int) -> Process:
-        """The process, live or lately ended."""
-        process = self.table.find(pid)
-        owner.permit(process)
         return process
 
     def live(self, owner: Owner, pid: int) -> Process:

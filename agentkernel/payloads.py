@@ -13,10 +13,11 @@ import msgspec
 from agentkernel.errors import KernelError
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
-_HINT = re.compile(r"\s*(capability|from|share)=([^;\s]*);\s*", re.IGNORECASE)
+_HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve)=([^;\s]*);\s*", re.IGNORECASE)
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
+_FILE = re.compile(rb"\s*(?P<pid>\S+)[ \t]+(?P<path>[^\n|]*[^\n|\s])[ \t\r]*[\n|](?P<data>.*)", re.DOTALL)
 _READ = re.compile(rb"(?P<pid>\S+)(?:\s+(?P<offset>[0-9]{1,18})(?:\s+(?P<length>[0-9]{1,18}))?)?")
 _FIRST = re.compile(r"(\{.*\}|\S*)\s*(.*)", re.DOTALL)
 
@@ -100,10 +101,16 @@ def parse_exec(payload: bytes, *, v1: bool) -> ExecRequest:
             return msgspec.json.decode(payload, type=ExecRequest)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise KernelError("EXEC_INVALID", str(error)) from error
-    hints, at = {}, 0
+    hints: dict[str, object] = {}
+    at = 0
     while hint := _HINT.match(text, at):
         name = hint[1].lower()
-        hints[name], at = hint[2].lower() if name == "capability" else hint[2], hint.end()
+        value: object = hint[2]
+        if name in ("tools", "approve"):
+            value = tuple(tool for tool in hint[2].split(",") if tool)
+        elif name in ("capability", "trust"):
+            value = hint[2].lower()
+        hints[name], at = value, hint.end()
     try:
         return msgspec.convert({"prompt": text[at:], **hints}, ExecRequest)
     except msgspec.ValidationError as error:
@@ -140,6 +147,30 @@ def parse_write(payload: bytes) -> tuple[int, int, bytes]:
         raise KernelError("MEMW_INVALID", "PID, an offset perhaps, a line's end or |, and bytes")
     pid = parse_pid(match["pid"], "MEMW_INVALID", "MEMW_INVALID")
     return pid, int(match["offset"] or 0), match["data"]
+
+
+def parse_path(payload: bytes) -> tuple[int, str]:
+    """The PID, and a path in its workspace, which may be missing."""
+    first, rest = parse_first(payload)
+    return parse_pid(first), rest.strip()
+
+
+def parse_file(payload: bytes) -> tuple[int, str, bytes]:
+    """PUT_FILE's payload: PID, path and bytes."""
+    match = _FILE.fullmatch(payload)
+    if match is None:
+        raise KernelError("FILE_INVALID", "PID, a path, a line's end or |, and bytes")
+    return parse_pid(match["pid"]), parse_text(match["path"], "FILE_INVALID").strip(), match["data"]
+
+
+def parse_call(payload: bytes) -> tuple[int, int, str]:
+    """The PID, the number of one of its calls, and what follows."""
+    first, rest = parse_first(payload)
+    number, _, reason = rest.partition(" ")
+    pid = parse_pid(first)
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", number):
+        raise KernelError("BAD_PAYLOAD", f"{number[:32]!r} is no number of a call")
+    return pid, int(number), reason.strip()
 
 
 def parse_range(payload: bytes) -> tuple[int, int, int | None]:

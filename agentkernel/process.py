@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from agentkernel.calls import Call
 from agentkernel.errors import KernelError
+from agentkernel.permits import Permits
 
 
 class State(enum.Enum):
@@ -45,6 +47,9 @@ class Wait(enum.Enum):
     EVENT = "event"  # CONTINUE_OUTPUT
     CHILD = "child"  # a child's summary of its conversation
     MEMORY = "memory"  # room for a write, or the write of its memory prefix
+    SYSCALL = "syscall"  # the result of a call
+    APPROVAL = "approval"  # APPROVE or DENY of a call
+    ANSWER = "answer"  # a person's ANSWER to its question
 
 
 class Event(enum.Enum):
@@ -141,6 +146,9 @@ class Plan(msgspec.Struct, frozen=True):
     context_strategy: ContextStrategy = "stop"
     memory_prefix: bool = False
     base: tuple[int, ...] = ()  # tokens of a snapshot, which the prompt follows
+    permits: Permits | None = None  # what its calls may do; without, a call is mere text
+    functions: str = ""  # a JSON list, which the model is told of
+    schemas: dict[str, str] = {}  # of the only calls it can make, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +220,10 @@ class Process:
     turn_over: bool = False
     draws: int = 0  # random numbers the sampler has used in this turn
     offset: int = 0  # bytes of output given out
-    syscalls: int = 0
+    syscalls: int = 0  # what its calls have cost
+    called: int = 0  # calls it has made; the number of the last
+    calls: tuple[Call, ...] = ()  # that the turn has come to, and that have no result yet
+    notes: dict[str, str] = field(default_factory=dict)  # what it remembers by mem_write
     queued_writes: int = 0  # to its memory, that wait for room
     ended: float = 0.0
 
@@ -248,6 +259,11 @@ class Process:
         self.turn_limit, self.turn_over = self.turn_tokens + self.plan.max_tokens, False
         self.cut_text()
 
+    def continue_turn(self) -> None:
+        """The turn goes on behind the result of a call, with the tokens that are left of its limit."""
+        self.turn_limit -= self.turn_tokens
+        self.turn_tokens = self.turn_bytes = self.turn_cut = 0
+
     def cut_text(self) -> None:
         """A limit has had the turn's text flushed; what follows is counted anew."""
         self.turn_bytes, self.turn_cut = 0, self.turn_tokens
@@ -267,7 +283,7 @@ class Process:
             self.enter("ended", now)
             self.ended = now
         else:
-            self.enter(_PHASES[target], now)
+            self.enter("syscall" if wait is Wait.SYSCALL else _PHASES[target], now)
 
     def enter(self, phase: str, now: float) -> None:
         """Begin another phase of its time."""
@@ -297,12 +313,12 @@ _PHASES = {State.READY: "queued", State.WAITING: "waiting", State.SUSPENDED: "su
 class ProcessTable:
     """All live processes, and the last that ended."""
 
-    def __init__(self, live_limit: int, ended_limit: int) -> None:
+    def __init__(self, live_limit: int, ended_limit: int, first: int = 1) -> None:
         self._live: dict[int, Process] = {}
         self._ended: dict[int, Process] = {}
         self._promised: set[int] = set()  # PIDs given out whose processes are not added yet
         self._live_limit, self._ended_limit = live_limit, ended_limit
-        self._next_pid = 1
+        self._next_pid = first
 
     def __len__(self) -> int:
         return len(self._live)
@@ -348,7 +364,16 @@ class ProcessTable:
         process.tokens.clear()
         process.soft = b""
         process.plan = msgspec.structs.replace(
-            process.plan, messages=(), prompt=None, stop=(), grammar="", json_schema="", base=()
+            process.plan,
+            messages=(),
+            prompt=None,
+            stop=(),
+            grammar="",
+            json_schema="",
+            base=(),
+            functions="",
+            schemas={},
         )  # only what STATUS tells is kept
+        process.notes.clear()
         while len(self._ended) > self._ended_limit:
             del self._ended[next(iter(self._ended))]

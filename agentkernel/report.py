@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agentkernel import explain
+from agentkernel import explain, toolreport
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
@@ -65,8 +65,11 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     text = f"uptime_s={int(uptime)} {_line(counters | who | model)}"
     data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who}
     data["generation"] = _generation(kernel)
+    jail = toolreport.sandbox(kernel.gate.jail.verdict)
+    data["tools"] = {**kernel.gate.counters, "sandbox": jail}
+    tools = _line({**kernel.gate.counters, "sandbox": jail["backend"]})
     if served is None:
-        return Answer(data, f"{text} no_model_loaded=true")
+        return Answer(data, f"{text} no_model_loaded=true {tools}")
     settings = _generation(kernel)
     main = " ".join(f"{k}:{_word(settings[k])}" for k in _GENERATION_KEYS)
     memory, scheduler, engine = _memory(served), _scheduler(kernel), _engine(served)
@@ -75,7 +78,7 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     data |= {"memory": memory, "scheduler": scheduler, "engine": engine_and_jail, "images": images}
     groups = _line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
     extra = _line(engine | {"engine_jail": ",".join(served.jail)} | images)
-    return Answer(data, f"{text} generation={main} {groups} {extra}")
+    return Answer(data, f"{text} generation={main} {groups} {extra} {tools}")
 
 
 def _memory(served: Served) -> dict[str, Any]:
@@ -157,6 +160,9 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "context_strategy": process.plan.context_strategy,
         "on_disconnect": process.plan.on_disconnect,
         "attached": process.sink is not None,
+        "trust": process.plan.permits.trust if process.plan.permits else "",
+        "calls": process.called,
+        "asks": _question(kernel, process),
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
@@ -164,6 +170,12 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         extra["queue_position"] = served.scheduler.position(process.pid)
     text = _line(data | {"elapsed_secs": f"{process.elapsed(now):.2f}"} | extra | times)
     return Answer(data | extra | {"times": times}, text)
+
+
+def _question(kernel: Kernel, process: Process) -> str:
+    """What the process asks a person, with the number of the call that does."""
+    question = kernel.gate.people.of(process.pid)
+    return f"{question.call}:{question.said}" if question else ""
 
 
 def process_list(kernel: Kernel, processes: list[Process]) -> Answer:

@@ -13,6 +13,8 @@ import msgspec
 
 from agentkernel.config import Auto, Count, Generation, Seed, check_seed
 from agentkernel.errors import KernelError
+from agentkernel.jail.port import Trust
+from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
 from agentkernel.process import (
     WORKLOADS,
     ContextStrategy,
@@ -49,6 +51,13 @@ class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_syscalls: Auto | None = None
 
 
+class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Patterns of the paths in its workspace that a process may read and write by calls."""
+
+    read: tuple[Pattern, ...] = EVERYTHING
+    write: tuple[Pattern, ...] = EVERYTHING
+
+
 class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """EXEC's JSON object (§5.2); `prompt` or `messages`, and what differs from the defaults."""
 
@@ -73,8 +82,13 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_prefix: bool = False
     from_: SnapshotName | None = msgspec.field(default=None, name="from")
     share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})\Z")] = "owner"
-    tools: tuple[str, ...] = ()
-    allowed_tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    allowed_tools: tuple[str, ...] | None = None
+    paths: Paths = Paths()
+    approve: tuple[str, ...] = ()
+    trust: Trust | None = None
+    constrain_tools: bool = False
+    tool_limits: dict[str, Less] = {}
     max_syscalls: Auto | None = None
     limits: ProcessLimits = ProcessLimits()
 
@@ -89,14 +103,14 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def group(self, owner: Owner) -> str:
         """The trust group whose computed prefixes the process uses and adds to; empty for none."""
-        if self.memory_prefix:  # its rows are nobody's tokens
+        if self.memory_prefix or self.trust == "confidential":  # the rows of a prefix are nobody's tokens
             return ""
         return {"owner": f"owner:{owner.name}", "none": ""}.get(self.share, self.share)
 
     def plan(self, defaults: Generation, base_seed: int, pid: int, base: tuple[int, ...] = ()) -> Plan:
         """The frozen plan of the process with this PID, whose prompt follows the tokens of `base`.
 
-        Raises EXEC_INVALID or TOOL_NOT_FOUND.
+        Raises EXEC_INVALID.
         """
         self._check()
         seed = defaults.seed if self.seed is None else self.seed
@@ -129,6 +143,21 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             context_strategy=self.context_strategy,
             memory_prefix=self.memory_prefix,
             base=base,
+            permits=self._permits(),
+        )
+
+    def _permits(self) -> Permits | None:
+        named = self.tools if self.tools is not None else self.allowed_tools
+        if self.raw and named is None:  # a bare completion
+            return None
+        return Permits(
+            tools=named,
+            read=self.paths.read,
+            write=self.paths.write,
+            approve=self.approve,
+            trust=self.trust or "standard",
+            constrain=self.constrain_tools,
+            limits=self.tool_limits,
         )
 
     def quotas(self, plan: Plan) -> tuple[int, int]:
@@ -157,8 +186,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         if self.grammar and _depth(self.grammar) > _DEEPEST_GRAMMAR:
             raise KernelError("EXEC_INVALID", f"grammar nested deeper than {_DEEPEST_GRAMMAR}")
-        for tool in (*self.tools, *self.allowed_tools):
-            raise KernelError("TOOL_NOT_FOUND", f"no tool named {tool!r}", {"tool": tool})
+        if self.tools is not None and self.allowed_tools is not None:
+            raise KernelError("EXEC_INVALID", "either tools or allowed_tools")
+        if self.constrain_tools and (self.grammar or self.json_schema is not None):
+            raise KernelError("EXEC_INVALID", "constrain_tools takes neither grammar nor json_schema")
 
 
 def changed(defaults: Generation, changes: dict[str, Any]) -> Generation:
@@ -182,7 +213,34 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
     child.turn_cut = parent.turn_cut
     child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
+    child.notes = dict(parent.notes)
     return child
+
+
+def child(
+    parent: Process, pid: int, asked: tuple[str, tuple[str, ...] | None], base_seed: int, now: float
+) -> Process:
+    """A process that the parent starts by a call, with a prompt and, if named, fewer tools; see `Permits`.
+
+    What it may generate and call is what the parent has left.
+    """
+    prompt, tools = asked
+    permits = parent.plan.permits and parent.plan.permits.narrowed(tools)
+    plan = msgspec.structs.replace(
+        parent.plan,
+        messages=(),
+        prompt=prompt,
+        raw=False,
+        base=(),
+        sampling=msgspec.structs.replace(parent.plan.sampling, seed=_own_seed(base_seed, pid)),
+        interactive=False,
+        memory_prefix=False,
+        permits=permits,
+    )
+    quotas = parent.quota_tokens - parent.generated, parent.quota_syscalls - parent.syscalls
+    made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
+    made.parent = parent.pid
+    return made
 
 
 def summarizer(parent: Process, end: int, pid: int, context: int, now: float) -> Process:
@@ -198,6 +256,9 @@ def summarizer(parent: Process, end: int, pid: int, context: int, now: float) ->
         json_schema="",
         interactive=False,
         context_strategy="stop",
+        permits=None,
+        functions="",
+        schemas={},
     )
     limits = plan.max_tokens, 0
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *limits, now, parent.group)

@@ -131,7 +131,10 @@ class Served:
 
     async def append(self, process: Process, message: Message) -> None:
         """Begin the process's next turn with this message. Raises what `Engine.open` raises."""
-        budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
+        if message.role == "tool":
+            budget = process.budget
+        else:
+            budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
         opened = await self._ask(port.Append(process.pid, message, budget))
         process.turns += [len(process.tokens) + turn for turn in opened.turns]
         process.tokens += opened.tokens
@@ -334,6 +337,9 @@ class Served:
             tokens=list(process.tokens) or None,
             soft=process.soft,
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
-            turn_over=process.turn_over,
+            turn_over=process.turn_over or bool(process.calls),
             weight=self.scheduler.weight(process.priority),
+            calls=plan.permits is not None,
+            functions=plan.functions,
+            schemas=plan.schemas,
         )

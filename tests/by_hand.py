@@ -172,7 +172,8 @@ async def boot(
     """A kernel with the model loaded; `settings` are sections of the configuration."""
     if not (folder / "demo.gguf").exists():
         write_model(folder / "demo.gguf")
-    tree = {"models": str(folder), "state": str(folder / "state"), **settings}
+    folders = {name: str(folder / name) for name in ("state", "workspace")}
+    tree = {"models": str(folder), **folders, **settings}
     tree["engine"] = {"slots": 2, "threads": 1, **tree.get("engine", {})}
     engines: list[ScriptedEngine] = []
 

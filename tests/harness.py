@@ -73,7 +73,8 @@ async def scripted_server(
         return engines[-1]
 
     with tempfile.TemporaryDirectory() as state:
-        tree = {"models": str(models), "state": state, "server": {"port": 0}} | (settings or {})
+        folders = {"models": str(models), "state": state, "workspace": f"{state}/workspace"}
+        tree = folders | {"server": {"port": 0}} | (settings or {})
         kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine)
         server = Server(kernel, principals or Principals({}, required=False))
         if model:

@@ -254,36 +254,6 @@ def test_a_turn_is_finished_once() -> None:
     assert detector.feed(b"\nTOOL:ls {}\n") is None
 
 
-def test_a_begun_call_shows_its_name_and_json_from_the_brace_to_the_end() -> None:
-    detector = Detector(TOOL_AND_BRACKET)
-    text = b'Hm.\nTOOL:calc {"expression": "1"}'
-    seen = []
-    for i in range(len(text)):
-        detector.feed(text[i : i + 1])
-        seen.append(detector.begun)
-    start = text.index(b"{")
-    assert seen[:start] == [None] * start
-    assert seen[start:-1] == [("calc", text[start : i + 1]) for i in range(start, len(text) - 1)]
-    assert seen[-1] is None
-
-
-@pytest.mark.parametrize(
-    "text", ["TOOL:calc {x", "TOOL:calc [", "[[CALC: {", "see TOOL:calc {", "```\nTOOL:a {"]
-)
-def test_nothing_is_begun_when_the_json_is_broken_or_the_syntax_is_another(text: str) -> None:
-    detector = Detector(TOOL_AND_BRACKET)
-    detector.feed(text.encode())
-    assert detector.begun is None
-
-
-def test_nothing_is_begun_any_more_when_the_turn_is_over() -> None:
-    detector = Detector(TOOL_AND_BRACKET)
-    detector.feed(b'TOOL:calc {"a')
-    assert detector.begun == ("calc", b'{"a')
-    assert detector.finish() is None
-    assert detector.begun is None
-
-
 def test_a_template_says_which_syntaxes_a_model_speaks() -> None:
     assert syntaxes("") == TOOL_AND_BRACKET
     assert syntaxes("{{ '<tool_call>' }}") == HERMES

@@ -19,6 +19,10 @@ ROOT = Path(agentkernel.__file__).parent
 _ORDER = """
 agentkernel
 errors
+jail.port
+jail.owners
+jail.absent
+permits
 config
 log
 cpu
@@ -36,8 +40,6 @@ context
 snapshots
 spill
 memory
-spill
-memory
 events
 gguf
 catalog
@@ -52,6 +54,8 @@ engine.worker.sequence
 engine.worker.batcher
 engine.worker.llama
 engine.worker.sampler
+engine.worker.toolcalls
+engine.worker.grammars
 engine.worker.prompt
 engine.worker.__main__
 engine.scripted
@@ -59,9 +63,31 @@ engine.link
 paging
 serving
 models
+syscalls.errors
+syscalls.calc
+syscalls.confined
+syscalls.workspace
+syscalls.files
+syscalls.document
+syscalls.arguments
+syscalls.secrets
+syscalls.skills
+syscalls.audit
+syscalls.verification
+syscalls.table
+syscalls.mailbox
+syscalls.people
+syscalls.builtin
+syscalls.toolbox
+syscalls.gate
+processes
+turns
+calling
 lifecycle
+toolverbs
 kernel
 explain
+toolreport
 report
 payloads
 dispatch
@@ -84,13 +110,15 @@ CONFINED = {
     "huggingface_hub": "hub",
     "click": "cli",
     "rich": "cli",
-    "yaml": "config",
+    "yaml": ("config", "syscalls.document"),
+    "jsonschema": "syscalls.arguments",
 }
 # Where anything at all may be caught, and why.
 BROAD = {
     "engine.worker.__main__": 2,  # one request's fault is its own; half an engine is worse than none
     "engine.worker.llama": 2,  # a chat template is a program that came with the file
-    "engine.worker.prompt": 1,  # the schema converter raises whatever a strange schema leads it to
+    "engine.worker.grammars": 1,  # the schema converter raises whatever a strange schema leads it to
+    "syscalls.gate": 1,  # any fault of a call ends its process alone
     "server": 2,  # any fault of a command ends that command alone, now or in its task
 }
 

@@ -43,7 +43,8 @@ def test_status_without_a_model(tmp_path: Path) -> None:
         assert answer.text == (
             "uptime_s=0 total_commands=0 total_errors=0 total_exec_started=0 total_signals=0 "
             "active_processes=0 waiting_processes=0 active_pids=[] waiting_pids=[] selected_model_id=none "
-            "loaded_model_id=none loaded_family=none loaded_model_path=none no_model_loaded=true"
+            "loaded_model_id=none loaded_family=none loaded_model_path=none no_model_loaded=true "
+            "syscalls=0 syscall_errors=0 sandbox=off"
         )
         assert set(answer.data) >= {"uptime_secs", "model", "processes", "generation"}
         assert "memory" not in answer.data

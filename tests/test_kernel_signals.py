@@ -233,6 +233,7 @@ def test_a_signal_out_of_place_is_refused_and_changes_nothing(
                 getattr(bench.kernel, method)(*arguments)
             after = (process.state, process.wait, len(bench.engine.sent), dict(bench.kernel.counters))
             assert after == before, which
+            await bench.kernel.close()
 
     run(main())
 

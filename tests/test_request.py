@@ -89,12 +89,6 @@ def test_contradictions_are_refused(fields: dict[str, Any], said: str) -> None:
     assert (error.code, error.message) == ("EXEC_INVALID", said)
 
 
-@pytest.mark.parametrize("field", ["tools", "allowed_tools"])
-def test_a_tool_that_is_not_there_is_named(field: str) -> None:
-    error = refusal(prompt="a", **{field: ["search"]})
-    assert (error.code, error.details) == ("TOOL_NOT_FOUND", {"tool": "search"})
-
-
 @pytest.mark.parametrize(
     "fields",
     [

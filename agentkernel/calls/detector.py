@@ -68,15 +68,9 @@ class Detector:
         self._fed = 0
         self._tail = b""
         self._done = False
-        self._begun: tuple[str, bytearray] | None = None
         self._reader: Reader | None = None  # none in the middle of a line of text
         self._read_with(answer() if "llama" in forms else self._line())
         self._fresh = "llama" in forms  # only blanks since a line began inside what the reader reads
-
-    @property
-    def begun(self) -> tuple[str, bytes] | None:
-        """Inside a call of the syntax `tool`, from its `{` on: the name, and the bytes since and with it."""
-        return None if self._begun is None else (self._begun[0], bytes(self._begun[1]))
 
     def feed(self, data: bytes) -> Found | None:
         """The turn's next bytes; what is found ends in them. Nothing more once something was found."""
@@ -99,7 +93,7 @@ class Detector:
 
     def finish(self) -> Found | None:
         """The model has ended its turn: what only this completes."""
-        reader, self._reader, self._begun = self._reader, None, None
+        reader, self._reader = self._reader, None
         if self._done or reader is None:
             return None
         self._done = True
@@ -119,7 +113,7 @@ class Detector:
             if reader is not None:
                 reader.send(byte)
         except StopIteration as stop:
-            self._reader = self._begun = None
+            self._reader = None
             if stop.value:
                 calls: Calls = stop.value
                 return calls
@@ -159,7 +153,6 @@ class Detector:
         if byte != BRACE or not NAME.fullmatch(name):
             return ()
         text = bytearray([byte])
-        self._begun = name.decode(), text
         return (yield from read_arguments(name.decode(), text, "tool"))
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from agentkernel.calls import Call
 from agentkernel.process import Message, Sampling
 
 SOFT = -1  # in a context, the token of a position that an embedding of the client's fills
@@ -49,7 +50,9 @@ class Open(msgspec.Struct, tag=True):
     """A new process, or (with `tokens`) one that goes on. `budget` is tokens left in the turn.
 
     `conversation` asks for the turns of its messages. A prompt with a `base` follows these tokens as the next
-    turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for.
+    turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for. With `calls` a
+    turn ends where a call does; `functions` (a JSON list, as templates take them) are told to the model, and
+    with `schemas` (of arguments, by name) a call that has begun can only become one of these.
     """
 
     pid: int
@@ -68,6 +71,9 @@ class Open(msgspec.Struct, tag=True):
     turn: Turn = msgspec.field(default_factory=Turn)
     turn_over: bool = False
     weight: float = 1.0
+    calls: bool = False
+    functions: str = ""
+    schemas: dict[str, str] = {}
 
 
 class Append(msgspec.Struct, tag=True):
@@ -217,7 +223,7 @@ class Output(msgspec.Struct, array_like=True):
     """What a step did to one process.
 
     `tokens` are new in its context, `text` is whole UTF-8 characters; `end` is empty, or why its
-    turn is over: stop, length, context_full, terminated, failed.
+    turn is over: stop, length, context_full, terminated, failed, call (then `calls` are what it asks for).
     """
 
     pid: int
@@ -226,6 +232,7 @@ class Output(msgspec.Struct, array_like=True):
     draws: int
     end: str = ""
     filled: int = 0  # tokens of its context that its slot holds
+    calls: list[Call] = []
 
 
 class Step(msgspec.Struct, tag=True):

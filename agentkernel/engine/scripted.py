@@ -31,8 +31,13 @@ def echo(text: str) -> str:
 class _Words:
     """A vocabulary without end: a byte is its own token, a word the number that its bytes make."""
 
+    forms: tuple[str, ...] = ("tool", "bracket")
+
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < _END else token.to_bytes(token.bit_length() // 8 + 1, "big")[2:]
+
+    def marked(self, token: int) -> bytes:
+        return self.piece(token)
 
     def ends(self, token: int) -> bool:
         return token == _END

@@ -121,6 +121,7 @@ _TABLE = (
             "SNAPSHOT_NOT_FOUND",
             "SNAPSHOT_MODEL",
             "TOOL_NOT_FOUND",
+            "ESANDBOX",
             "ENGINE_FAILED",
             "SHUTTING_DOWN",
         ),
@@ -146,7 +147,7 @@ _TABLE = (
         "children with its context",
         _OWNER,
         "",
-        (*_PID, "BAD_PAYLOAD", "SPAWN_FAILED", "SHUTTING_DOWN"),
+        (*_PID, "BAD_PAYLOAD", "WRONG_STATE", "SPAWN_FAILED", "SHUTTING_DOWN"),
     ),
     Verb(
         "SNAPSHOT",
@@ -175,7 +176,7 @@ _TABLE = (
     ),
     Verb(
         "MEMR",
-        "pid [offset [length]]",
+        "pid [offset [n]]",
         "read it back",
         _OWNER,
         "",
@@ -188,6 +189,44 @@ _TABLE = (
         Access.USER,
         "",
         ("INVALID_PID", "PID_NOT_FOUND", "FORBIDDEN"),
+    ),
+    Verb("LIST_TOOLS", "", "what models can call"),
+    Verb("TOOL_INFO", "name", "a tool's schema and limits", Access.USER, "", ("TOOL_NOT_FOUND",)),
+    Verb(
+        "REGISTER_TOOL",
+        "yaml|json",
+        "add a tool of your own",
+        _ADMIN,
+        "",
+        ("TOOL_INVALID", "TOOL_EXISTS", "TOOL_FAILED"),
+    ),
+    Verb("UNREGISTER_TOOL", "name", "forget it", _ADMIN, "", ("TOOL_NOT_FOUND", "TOOL_INVALID")),
+    Verb("ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("APPROVE", "pid call", "let it make a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),
+    Verb("DENY", "pid call [why]", "refuse a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),
+    Verb(
+        "LIST_FILES",
+        "pid [path]",
+        "what is in its workspace",
+        _OWNER,
+        "",
+        (*_PID, "FILE_INVALID", "FILE_NOT_FOUND", "FILE_FAILED"),
+    ),
+    Verb(
+        "GET_FILE",
+        "pid path",
+        "read a file of it",
+        _OWNER,
+        "",
+        (*_PID, "FILE_INVALID", "FILE_NOT_FOUND", "FILE_FAILED"),
+    ),
+    Verb(
+        "PUT_FILE",
+        "pid path|bytes",
+        "write one",
+        _OWNER,
+        "",
+        (*_PID, "FILE_INVALID", "FILE_NOT_FOUND", "FILE_FAILED"),
     ),
     Verb(
         "SET_PRIORITY",
@@ -223,9 +262,8 @@ def help_text() -> str:
     """What HELP answers: every verb in at most 24 lines of at most 79 columns."""
     lines = ["VERB AGENT LENGTH, then LENGTH bytes. At a terminal: VERB me - TEXT"]
     cells = [f"{verb.name} {verb.arguments}".rstrip() for verb in _TABLE]
-    rows = -(-len(cells) // 2)
-    for left, right in zip(cells[:rows], [*cells[rows:], ""], strict=False):
-        lines.append(f"  {left:<32}{right}".rstrip())
+    rows = -(-len(cells) // 3)
+    lines += ["  " + "".join(f"{cell:<26}" for cell in cells[row::rows]).rstrip() for row in range(rows)]
     lines += [
         "Try: EXEC me - Tell me a story",
         "     PS me -          KILL me - 1          QUIT",

@@ -34,7 +34,12 @@ END = len(PIECES)
 class Vocabulary:
     """Tokens of a few letters, of parts of characters, and one that ends an answer."""
 
+    forms: tuple[str, ...] = ("tool",)
+
     def piece(self, token: int) -> bytes:
+        return PIECES[token]
+
+    def marked(self, token: int) -> bytes:
         return PIECES[token]
 
     def ends(self, token: int) -> bool:

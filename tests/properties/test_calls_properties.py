@@ -135,18 +135,3 @@ def test_the_old_form_ends_where_its_brackets_are_balanced(code: str, cuts: list
         assert data[: found.end].endswith(body[:end].encode())
         expression = body[: end - 2].strip()
         assert json.loads(found.calls[0].arguments) == ({"expression": expression} if expression else {})
-
-
-@settings(max_examples=300)
-@given(outputs)
-def test_what_is_begun_is_what_the_found_call_then_has(data: bytes) -> None:
-    detector = Detector(("tool",))
-    begun, ended = None, None
-    for i in range(len(data)):
-        before = detector.begun
-        found = detector.feed(data[i : i + 1])
-        if found:
-            begun, ended = before, (found.calls[0].name, found.calls[0].arguments.encode())
-            assert detector.begun is None
-            break
-    assert ended is None or begun == (ended[0], ended[1][:-1])

@@ -22,7 +22,7 @@ import msgspec
 from agentkernel.cpu import LONG_SLICE, SHORT_SLICE, set_slice
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
-from agentkernel.engine.worker import batcher, images, jail, llama, prompt, sampler, sequence
+from agentkernel.engine.worker import batcher, grammars, images, jail, llama, prompt, sampler, sequence
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
 _Item = port.Command | sequence.Sequence | int  # an int is the PID of an image that was fetched
@@ -117,7 +117,8 @@ class Worker:
             made = prompt.first_turn(self._model, request, limit)
         if not made.tokens:
             raise llama.LlamaError("the prompt has no tokens")
-        chain = sampler.Sampler(self._model, request.sampling, prompt.grammar_text(request))
+        text, triggers = grammars.grammar(request, self._model.forms)
+        chain = sampler.Sampler(self._model, request.sampling, text, triggers)
         opened = sequence.reopen(self._model, request, made.tokens, chain, made.closing)
         opened.soft = llama.rows(request.soft, self._model.width) if request.soft else None
         tokens = [] if request.tokens else made.tokens
@@ -170,7 +171,8 @@ class Worker:
         if not self._batcher.append(request.pid, tokens, request.budget):
             text = f"{len(tokens)} more tokens do not fit into a context of {limit}"
             raise llama.NoRoom(text, len(tokens), limit)
-        self._send(port.Opened(request.pid, tokens, [process.closing]))
+        turns = [] if request.message.role == "tool" else [process.closing]  # a result belongs to its call
+        self._send(port.Opened(request.pid, tokens, turns))
 
     def _prefix(self, request: port.Prefix) -> None:
         rows = llama.rows(request.rows, self._model.width)

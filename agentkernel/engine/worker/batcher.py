@@ -14,11 +14,12 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agentkernel.calls import Found
 from agentkernel.engine import port
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
-from agentkernel.engine.worker.text import TextStream, sentence_end
+from agentkernel.engine.worker.text import sentence_end
 
 _WHOLE = 1 - 1e-9  # a credit, but for rounding
 
@@ -96,9 +97,7 @@ class Batcher:
             return False
         sequence.tokens += tokens
         sequence.sampler.see(tokens)
-        sequence.sampler.begin_turn()
-        sequence.text = TextStream(sequence.stop)
-        sequence.budget, sequence.said, sequence.over, sequence.grace = budget, 0, False, None
+        sequence.begin_turn(budget, self._model.forms)
         self._settle(sequence)
         return True
 
@@ -246,24 +245,34 @@ class Batcher:
         sequence.filled += len(row.tokens)
         if not row.sample:
             return port.Output(sequence.pid, [], b"", sequence.sampler.draws)
-        token = sequence.sampler.draw(self._context, row.index)
+        token, detector = sequence.sampler.draw(self._context, row.index), sequence.detector
+        found: Found | None = None
         if self._model.ends(token):
-            text, end, new = sequence.text.flush(), "stop", []
+            found = None if detector is None else detector.finish()
+            text, end, new = sequence.text.flush(), "call" if found else "stop", []
         else:
             sequence.tokens.append(token)
             new = [token]
-            text, end = self._follow(sequence, token)
+            if detector is not None:
+                data = self._model.marked(token)
+                sequence.fed += len(data)
+                found = detector.feed(data)
+            text, end = self._follow(sequence, token, found)
         if end:
             sequence.over = True
             self._settle(sequence)
         draws, filled = sequence.sampler.draws, sequence.filled
-        return port.Output(sequence.pid, new, text.encode(), draws, end, filled)
+        calls = list(found.calls) if found and end == "call" else []
+        return port.Output(sequence.pid, new, text.encode(), draws, end, filled, calls)
 
-    def _follow(self, sequence: Sequence, token: int) -> tuple[str, str]:
+    def _follow(self, sequence: Sequence, token: int, found: Found | None) -> tuple[str, str]:
         """Text that the token makes safe, and why the turn ends with it, if it does."""
         sequence.budget -= 1
         sequence.said += 1
-        text = sequence.text.feed(self._model.piece(token))
+        piece = self._model.piece(token)
+        if found:  # what the token says beyond the call is not shown
+            piece = piece[: max(0, len(piece) - (sequence.fed - found.end))]
+        text = sequence.text.feed(piece)
         if sequence.text.stopped:
             return text, "stop"
         if sequence.grace is not None:
@@ -271,13 +280,18 @@ class Batcher:
             cut = sentence_end(text)
             if cut is not None:
                 return text[:cut], "terminated"
-            if sequence.grace <= 0:
-                return text + sequence.text.flush(), "terminated"
+        end = self._limit(sequence, found)
+        return (text + sequence.text.flush() if end else text), end
+
+    def _limit(self, sequence: Sequence, found: Found | None) -> str:
+        """Why the turn ends here, but for what the text itself says."""
+        if found:
+            return "call"
+        if sequence.grace is not None and sequence.grace <= 0:
+            return "terminated"
         if sequence.budget <= 0:
-            return text + sequence.text.flush(), "length"
-        if len(sequence.tokens) >= self._context.context:
-            return text + sequence.text.flush(), "context_full"
-        return text, ""
+            return "length"
+        return "context_full" if len(sequence.tokens) >= self._context.context else ""
 
     def _grant(self, sequence: Sequence, grant: port.Grant) -> None:
         sequence.held = False

@@ -17,6 +17,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+from agentkernel.calls import syntaxes
 from agentkernel.engine.worker.batcher import Row
 
 _PART, _SEAM = 8192, 16  # characters of a long text tokenised at once; tokens that a seam may add
@@ -89,11 +90,16 @@ class Model:
         self.width = lib.llama_model_n_embd(self.pointer)
         self.n_ctx_train = lib.llama_model_n_ctx_train(self.pointer)
         self._pieces: dict[int, bytes] = {}
+        self._marked: dict[int, bytes] = {}
         self.bos_text = self._special(lib.llama_vocab_bos(self.vocab))
+        template = lib.llama_model_chat_template(self.pointer, None)
+        self._template = template.decode() if template else ""
         self._formatter = self._make_formatter()
+        self.forms: tuple[str, ...] = syntaxes(self._template)
+        self.told_tools = "tools" in self._template  # the template itself tells the model of its tools
         self._specials = self._special_texts()
 
-    def tokenize_within(self, text: str, limit: int, *, bos: bool) -> list[int]:
+    def tokenize_within(self, text: str, limit: int, *, bos: bool, special: bool = True) -> list[int]:
         """Token ids as `tokenize` gives them. Raises NoRoom when they are sure to be over the limit.
 
         The library's time grows faster than the text: a long one is counted in parts first, whose seams
@@ -104,18 +110,18 @@ class Model:
             count += max(0, len(self.tokenize(text[start : start + _PART], bos=False)) - _SEAM)
             if count >= limit:
                 raise NoRoom(f"prompt of over {count} tokens, context of {limit}", count, limit)
-        tokens = self.tokenize(text, bos=bos)
+        tokens = self.tokenize(text, bos=bos, special=special)
         if len(tokens) >= limit:
             raise NoRoom(f"prompt of {len(tokens)} tokens, context of {limit}", len(tokens), limit)
         return tokens
 
-    def tokenize(self, text: str, *, bos: bool) -> list[int]:
-        """Token ids; special tokens in the text are recognised, BOS added where the model wants it."""
+    def tokenize(self, text: str, *, bos: bool, special: bool = True) -> list[int]:
+        """Token ids; BOS is added where the model wants it, `special` tokens in the text are recognised."""
         data = text.encode()
         size = len(data) + 8
         for _ in range(2):
             out = (lib.llama_token * size)()
-            n = lib.llama_tokenize(self.vocab, data, len(data), out, size, bos, 1)
+            n = lib.llama_tokenize(self.vocab, data, len(data), out, size, bos, special)
             if n >= 0:
                 return list(out[:n])
             size = -n
@@ -128,6 +134,13 @@ class Model:
             piece = self._pieces[token] = self._text(token, special=False)
         return piece
 
+    def marked(self, token: int) -> bytes:
+        """The token's bytes, those of control tokens too."""
+        text = self._marked.get(token)
+        if text is None:
+            text = self._marked[token] = self._text(token, special=True)
+        return text
+
     def ends(self, token: int) -> bool:
         """Whether the token ends a generation."""
         return bool(lib.llama_vocab_is_eog(self.vocab, token))
@@ -136,15 +149,16 @@ class Model:
         """Whether the text already holds control tokens of this model."""
         return any(special in text for special in self._specials)
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str | None:
+    def render(self, messages: Sequence[dict[str, str]], tools: list[Any] | None = None) -> str | None:
         """The conversation in the model's template, ready to be answered; None without a template.
 
-        Raises LlamaError when the template refuses the conversation.
+        `tools` are what the template may tell the model of. Raises LlamaError when the template refuses the
+        conversation.
         """
         if self._formatter is None:
             return None
         try:
-            return str(self._formatter(messages=list(messages)).prompt)
+            return str(self._formatter(messages=list(messages), tools=tools).prompt)
         except Exception as error:  # a template is a program that came with the file
             raise LlamaError(f"the chat template refused: {error}") from error
 
@@ -172,12 +186,11 @@ class Model:
         return tuple(text for text in texts if len(text) > 2)
 
     def _make_formatter(self) -> Jinja2ChatFormatter | None:
-        raw = lib.llama_model_chat_template(self.pointer, None)
-        if not raw:
+        if not self._template:
             return None
         eos = self._special(lib.llama_vocab_eos(self.vocab))
         try:
-            return Jinja2ChatFormatter(raw.decode(), eos_token=eos, bos_token=self.bos_text)
+            return Jinja2ChatFormatter(self._template, eos_token=eos, bos_token=self.bos_text)
         except Exception as error:  # a template is a program that came with the file
             raise LlamaError(f"the chat template does not parse: {error}") from error
 

@@ -8,13 +8,13 @@ Rules
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import NamedTuple
 
-from llama_cpp import llama_grammar
-
 from agentkernel.engine import port
 from agentkernel.engine.worker.llama import LlamaError, Model, NoRoom
+from agentkernel.engine.worker.toolcalls import as_template_takes, introduced
 from agentkernel.process import Message
 
 _ANSWER = "\u2402answer\u2403"  # stands for the model's answer while a template is rendered
@@ -49,35 +49,59 @@ def first_turn(model: Model, request: port.Open, limit: int) -> Prompt:
         if (size := len(base) + len(new)) >= limit:
             raise NoRoom(f"prompt of {size} tokens, context of {limit}", size, limit)
         return Prompt(base + new, [len(base)])
-    messages = request.messages
+    messages, functions = request.messages, request.functions
     if not messages and not request.raw and not model.carries_specials(prompt):
         messages = (Message("user", prompt),)
-    text = _render(model, messages) if messages else None
+    messages = introduced(model, messages, functions) if messages else ()
+    text = _render(model, messages, functions) if messages else None
     plain = "\n".join(m.content for m in messages) if messages else prompt
     shown = plain if text is None else text
     tokens = model.tokenize_within(shown, limit, bos=not _has_bos(model, shown))
-    seam = None if text is None else _seam(model, _system(messages))
+    seam = None if text is None else _seam(model, _system(messages), functions)
     if seam is None:
         return Prompt(tokens, [len(model.tokenize("", bos=True))])
-    later = _later_turns(model, messages, seam) if request.conversation else []
+    later = _later_turns(model, request, messages, seam) if request.conversation else []
     return Prompt(tokens, [seam.head, *later], seam.closing)
 
 
 def next_turn(model: Model, message: Message, limit: int, *, raw: bool) -> list[int]:
     """The tokens that follow an answer when this message comes next; raises as `first_turn`."""
+    if message.role == "tool" and model.carries_specials(message.content):
+        return _quoted(model, message, limit, raw=raw)
+    text = _turn_text(model, message, raw=raw)
+    return model.tokenize_within(text, limit, bos=False)
+
+
+def _turn_text(model: Model, message: Message, *, raw: bool) -> str:
     text = None if raw else _after_answer(model, message)
-    shown = message.content if text is None else text
-    return model.tokenize_within(shown, limit, bos=False)
+    if text is None and message.role == "tool" and not raw:
+        text = _after_answer(model, Message("user", message.content))
+    return message.content if text is None else text
+
+
+def _quoted(model: Model, message: Message, limit: int, *, raw: bool) -> list[int]:
+    """A turn in whose content control tokens are mere text: it is nobody's who may end a turn."""
+    text = _turn_text(model, Message(message.role, _INPUT), raw=raw)
+    before, _, after = text.partition(_INPUT)
+    tokens = model.tokenize(before, bos=False)
+    tokens += model.tokenize_within(message.content, limit, bos=False, special=False)
+    return tokens + model.tokenize(after, bos=False)
 
 
 def _after_answer(model: Model, message: Message) -> str | None:
     turns = (Message("user", "?"), Message("assistant", _ANSWER), message)
-    text = _render(model, turns)
+    try:
+        text = _render(model, turns)
+    except LlamaError:
+        if message.role == "tool":  # one that knows no such turn
+            return None
+        raise
     return None if text is None or _ANSWER not in text else text.partition(_ANSWER)[2]
 
 
-def _render(model: Model, messages: tuple[Message, ...]) -> str | None:
-    return model.render([{"role": m.role, "content": m.content} for m in messages])
+def _render(model: Model, messages: tuple[Message, ...], functions: str = "") -> str | None:
+    tools = json.loads(functions) if functions and model.told_tools else None
+    return model.render([as_template_takes(message) for message in messages], tools)
 
 
 def _system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -87,11 +111,11 @@ def _system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 @lru_cache(maxsize=64)
-def _seam(model: Model, system: tuple[Message, ...]) -> _Seam | None:
+def _seam(model: Model, system: tuple[Message, ...], functions: str) -> _Seam | None:
     """Where turns open behind this system prompt; None where the template shows no seam."""
     asked = Message("user", _INPUT)
     later = _after_answer(model, asked)
-    before = _before_input(model, (*system, asked))
+    before = _before_input(model, (*system, asked), functions)
     if later is None or before is None or _INPUT not in later:
         return None
     follow = model.tokenize(later.partition(_INPUT)[0], bos=False)
@@ -101,20 +125,21 @@ def _seam(model: Model, system: tuple[Message, ...]) -> _Seam | None:
     return _Seam(len(before) - opening, len(follow) - opening, opening)
 
 
-def _later_turns(model: Model, messages: tuple[Message, ...], seam: _Seam) -> list[int]:
+def _later_turns(model: Model, request: port.Open, messages: tuple[Message, ...], seam: _Seam) -> list[int]:
     """Where the turns behind the first begin."""
     first = len(_system(messages))
     turns = []
     for i, message in enumerate(messages[first + 1 :], first + 1):
         if message.role == "user":
-            before = _before_input(model, (*messages[:i], Message("user", _INPUT)))
+            asked = (*messages[:i], Message("user", _INPUT))
+            before = _before_input(model, asked, request.functions)
             turns.append(len(before or ()) - seam.opening)
     return turns
 
 
-def _before_input(model: Model, messages: tuple[Message, ...]) -> list[int] | None:
+def _before_input(model: Model, messages: tuple[Message, ...], functions: str) -> list[int] | None:
     """The tokens before the last message's own."""
-    text = _render(model, messages)
+    text = _render(model, messages, functions)
     if text is None or _INPUT not in text:
         return None
     return model.tokenize(text.rpartition(_INPUT)[0], bos=not _has_bos(model, text))
@@ -124,18 +149,10 @@ def closing(model: Model, request: port.Open) -> int:
     """What `first_turn` finds, for a process that goes on."""
     if request.base or request.raw or model.carries_specials(request.prompt or ""):
         return 0
-    seam = _seam(model, _system(request.messages))
+    functions = request.functions
+    messages = introduced(model, request.messages, functions)
+    seam = _seam(model, _system(messages), functions)
     return 0 if seam is None else seam.closing
-
-
-def grammar_text(request: port.Open) -> str:
-    """The grammar the answer must follow, if any. Raises LlamaError for a bad schema."""
-    if not request.json_schema:
-        return request.grammar
-    try:
-        return str(llama_grammar.json_schema_to_gbnf(request.json_schema))
-    except Exception as error:  # the converter raises whatever a strange schema leads it to
-        raise LlamaError(f"the JSON schema can't become a grammar: {error!r}") from error
 
 
 def _has_bos(model: Model, text: str) -> bool:

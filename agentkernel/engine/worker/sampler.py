@@ -26,8 +26,10 @@ def _seed32(seed: int) -> int:
 class Sampler:
     """Draws one process's tokens; `draws` random numbers were used so far."""
 
-    def __init__(self, model: Model, sampling: Sampling, grammar: str) -> None:
+    def __init__(self, model: Model, sampling: Sampling, grammar: str, triggers: Sequence[str] = ()) -> None:
+        """A grammar with triggers holds from the first group of one that the turn's text matches."""
         self._model, self._grammar_text = model, grammar
+        self._triggers = (ctypes.c_char_p * len(triggers))(*(trigger.encode() for trigger in triggers))
         self._grammar: Any = None
         self._random = sampling.temperature > 0
         self.draws = 0
@@ -60,7 +62,14 @@ class Sampler:
         if self._grammar:
             lib.llama_sampler_free(self._grammar)
         text = self._grammar_text.encode()
-        self._grammar = lib.llama_sampler_init_grammar(self._model.vocab, text, b"root")
+        vocab, triggers = self._model.vocab, self._triggers
+        self._grammar = (
+            lib.llama_sampler_init_grammar_lazy_patterns(
+                vocab, text, b"root", triggers, len(triggers), (lib.llama_token * 0)(), 0
+            )
+            if len(triggers)
+            else lib.llama_sampler_init_grammar(vocab, text, b"root")
+        )
         if not self._grammar:
             raise LlamaError(last_words() or "the grammar does not parse")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agentkernel.calls import Detector
 from agentkernel.engine import port
 from agentkernel.engine.worker.text import TextStream
 
@@ -13,8 +14,13 @@ from agentkernel.engine.worker.text import TextStream
 class Model(Protocol):
     """A vocabulary."""
 
+    forms: tuple[str, ...]  # of the calls that it can make
+
     def piece(self, token: int) -> bytes:
         """The token's bytes; nothing for control tokens."""
+
+    def marked(self, token: int) -> bytes:
+        """The token's bytes, those of control tokens too."""
 
     def ends(self, token: int) -> bool:
         """Whether the token ends a generation."""
@@ -63,6 +69,8 @@ class Sequence:
     weight: float = 1.0
     credit: float = 0.0  # of a step, towards its next token
     arriving: port.Grant | None = None  # until its image is fetched
+    detector: Detector | None = None  # of the calls in this turn, where calls may be made
+    fed: int = 0  # bytes of this turn that it has seen
 
     @property
     def pending(self) -> int:
@@ -73,6 +81,14 @@ class Sequence:
     def runnable(self) -> bool:
         """Whether the next step should serve it."""
         return not (self.held or self.over or self.arriving) and self.slot is not None
+
+    def begin_turn(self, budget: int, forms: tuple[str, ...]) -> None:
+        """What belongs to one turn starts again."""
+        self.sampler.begin_turn()
+        self.text = TextStream(self.stop)
+        self.budget, self.said, self.over, self.grace = budget, 0, False, None
+        if self.detector is not None:
+            self.detector, self.fed = Detector(forms), 0
 
 
 def reopen(
@@ -86,6 +102,11 @@ def reopen(
     if len(shown.encode()) < request.turn.emitted:
         text.flush()  # the turn had been over, and goes on
     sampler.restore(turn, request.turn.draws)
+    detector, fed = Detector(model.forms) if request.calls else None, 0
+    if detector is not None:
+        said = b"".join(model.marked(token) for token in turn)
+        detector.feed(said)
+        fed = len(said)
     return Sequence(
         pid=request.pid,
         tokens=tokens,
@@ -98,4 +119,6 @@ def reopen(
         weight=request.weight,
         said=request.turn.tokens,
         over=request.turn_over,
+        detector=detector,
+        fed=fed,
     )

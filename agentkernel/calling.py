@@ -1,0 +1,149 @@
+"""What processes come to by calling: results that join their contexts, waits, children, their end.
+
+Rules
+1. A process whose call has no result can't run; its slot is for others.
+2. A result is the next message of the same turn; the turn goes on with the tokens it has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from agentkernel.calls import Call
+from agentkernel.errors import KernelError
+from agentkernel.process import Event, Message, Process, State, Wait
+from agentkernel.request import child as child_of
+from agentkernel.syscalls.errors import ToolError
+from agentkernel.turns import Turns
+
+_SHORTEST_RESULT = 64  # bytes: what is shorter isn't cut to fit into a context
+_STOPS = {"quota": Event.FINISH, "internal": Event.FAIL, "syscall_errors": Event.KILL}
+_CALLS = (Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
+
+
+class Heard:
+    """A child that was started by a call, and what it says."""
+
+    client = 0
+
+    def __init__(self, process: Process, kill: Callable[[Process], None]) -> None:
+        self.pid = process.pid
+        self._process, self._kill = process, kill
+        self._text = bytearray()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def output(self) -> str:
+        """All it says, once it has ended; it ends with who waits for it."""
+        try:
+            await self._ended
+        except asyncio.CancelledError:
+            self._kill(self._process)
+            raise
+        text, reason = self._text.decode("utf-8", "replace").strip(), self._process.reason
+        return text if reason == "stop" else f"{text}\n[ended: {reason}]"
+
+    def data(self, pid: int, offset: int, text: bytes) -> bool:  # noqa: ARG002
+        """See `process.Sink`."""
+        self._text += text
+        return True
+
+    def end(self, pid: int, offset: int, marker: bytes) -> None:  # noqa: ARG002
+        """See `process.Sink`."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def drop(self, pid: int) -> None:
+        """See `process.Sink`."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """See `process.Sink`."""
+
+
+class Calling(Turns):
+    """Processes that call (gate.Host)."""
+
+    def _called(self, process: Process, calls: list[Call]) -> None:
+        """The process's turn has come to calls."""
+        process.calls = tuple(calls)
+        self._changing.add(process.pid)
+        self.waits(process, Wait.SYSCALL)
+        self._served(process).set_runnable(process, runnable=False)
+        self.gate.begin(process)
+
+    def waits(self, process: Process, wait: Wait) -> None:
+        """The process's call waits for this now."""
+        if process.state is State.SUSPENDED:
+            process.waiting_before = wait
+        elif process.wait not in (Wait.EVENT, Wait.OUTPUT):
+            process.move(Event.WAIT, self.clock(), wait)
+
+    def results(self, process: Process, texts: list[str]) -> None:
+        """Every call that the process's turn came to has its result."""
+        task = asyncio.get_running_loop().create_task(self._take_results(process, texts))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_results(self, process: Process, texts: list[str]) -> None:
+        try:
+            for text in texts:
+                await self._take_result(process, text)
+        except KernelError as error:
+            if not process.state.ended:
+                full = error.code == "MEMORY_ADMISSION"
+                event, reason = (Event.FINISH, "context_full") if full else (Event.FAIL, "engine_failed")
+                self._end(process, event, reason)
+            return
+        finally:
+            self._changing.discard(process.pid)
+        process.calls = ()
+        process.continue_turn()
+        before = process.waiting_before if process.state is State.SUSPENDED else process.wait
+        self._have(process, before if before in _CALLS else Wait.SYSCALL)
+
+    async def _take_result(self, process: Process, text: str) -> None:
+        """Put it into the context; one that is too long for that is cut, and says so."""
+        size, most = len(text.encode()), len(text.encode())
+        while True:
+            try:
+                return await self._append(process, Message("tool", text))
+            except KernelError as error:
+                if error.code != "MEMORY_ADMISSION" or most < _SHORTEST_RESULT:
+                    raise
+            most //= 2
+            kept = text.encode()[:most].decode("utf-8", "ignore")
+            text = f"{kept}\n[cut: {size} bytes in all]"
+
+    def stop(self, process: Process, reason: str) -> None:
+        """End a process that may not go on calling."""
+        if not process.state.ended:
+            self._end(process, _STOPS[reason], reason)
+
+    def emit_of(self, process: Process, kind: str, **fields: Any) -> None:
+        """Tell those who may see the process."""
+        self.events.emit(kind, process, **fields)
+
+    def reaches(self, process: Process, pid: int) -> bool:
+        """Whether that PID is a live process of the same owner."""
+        return any(other.pid == pid and other.owner == process.owner for other in self.table)
+
+    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Heard:
+        """A child with at most what its parent may do, and at most what that has left. Raises ToolError."""
+        try:
+            pid = self.table.new_pid()
+        except KernelError as error:
+            raise ToolError("QUOTA_EXCEEDED", error.message) from None
+        process = child_of(parent, pid, (prompt, tools), self.seed, self.clock())
+        heard = Heard(process, self._kill)
+        try:
+            await self._admit(process, self._served(parent), heard)
+        except KernelError as error:
+            raise ToolError("TOOL_FAILED", error.message) from None
+        finally:
+            self.table.abandon(pid)
+        return heard
+
+    def _kill(self, process: Process) -> None:
+        if not process.state.ended:
+            self._end(process, Event.KILL, "killed")

@@ -1,0 +1,142 @@
+"""Processes as they are admitted, woken and ended, whoever or whatever has that done.
+
+Rules
+1. Every end goes through `_end`: state, engine, calls, marker, waiters, event, in this order.
+2. What a process waits for is named; nothing that waits is ever forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from agentkernel import log
+from agentkernel.config import Config, Generation
+from agentkernel.errors import KernelError
+from agentkernel.events import Events
+from agentkernel.memory import Memory
+from agentkernel.models import MIB, Models
+from agentkernel.process import Event, Owner, Process, ProcessTable, Sink, State, Wait
+from agentkernel.serving import Served
+from agentkernel.snapshots import Snapshots
+from agentkernel.syscalls.gate import Gate
+from agentkernel.syscalls.workspace import greatest
+
+_log = log.get("kernel")
+
+
+class Processes:
+    """The process table and the models; what every change to a process goes through."""
+
+    models: Models  # these two report to what is made of this class, and are made by it
+    gate: Gate
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.generation: Generation = config.generation
+        self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
+        first = greatest(Path(config.workspace)) + 1  # what an earlier process left stays its own
+        self.table = ProcessTable(config.limits.processes, config.limits.ended_processes, first)
+        self.clock = asyncio.get_running_loop().time
+        self.started = self.clock()
+        self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
+        self.draining = False
+        self.events = Events()
+        state, memory = Path(config.state), config.memory
+        self.snapshots = Snapshots(state / "snapshots", config.limits.snapshots)
+        spill = state / "memory" if memory.process_disk_mb else None
+        self.memory = Memory(memory.process_ram_mb * MIB, memory.process_disk_mb * MIB, spill)
+        self._prefixing: set[int] = set()  # PIDs whose memory prefix is on its way to the engine
+        self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
+        self._changing: set[int] = set()  # PIDs of those who can't run until their context is changed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
+        self._empty = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} processes={len(self.table)} models={len(self.models.served)}>"
+
+    async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
+        process.sink, process.client = sink, sink.client if sink else 0
+        process.plan = self.gate.admit(process.plan)
+        await served.admit(process)
+        if self.draining:  # it has begun meanwhile
+            served.close(process)
+            raise KernelError("SHUTTING_DOWN")
+        self.table.add(process)
+        self.gate.open(process)
+        self.counters["execs"] += 1
+        self._log_start(process)
+        plan, priority = process.plan, process.priority
+        self.events.emit("session_started", process, workload=plan.workload, priority=priority)
+        asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
+
+    def _log_start(self, process: Process) -> None:
+        who = {"client": process.client, "pid": process.pid}
+        _log.info("process started", **who, owner=process.owner.name, model=process.model_id)
+        _log.debug("prompt", **who, prompt=process.plan.prompt, messages=process.plan.messages)
+
+    # Ends and waits
+
+    def _end(self, process: Process, event: Event, reason: str) -> None:
+        now = self.clock()
+        process.move(event, now, reason=reason)
+        self._served(process).close(process)
+        self.memory.forget(process.pid)
+        self.gate.forget(process)
+        if process.on_end is not None:
+            process.on_end(process)
+        if child := self._summaries.get(process.pid):
+            self._end(self.table.live(child), Event.KILL, "killed")
+        sink = process.sink
+        self.table.retire(process)
+        if sink is not None:
+            sink.end(process.pid, process.offset, process.marker(now))
+        for future in self._waiters.pop(process.pid, []):
+            if not future.done():
+                future.set_result(process)
+        seconds = round(process.elapsed(now), 3)
+        who = {"client": process.client, "pid": process.pid}
+        _log.info("process ended", **who, reason=reason, tokens=process.generated)
+        self.events.emit(
+            "session_finished",
+            process,
+            state=process.state.value,
+            reason=reason,
+            tokens_generated=process.generated,
+            elapsed_secs=seconds,
+        )
+        self.models.retire_idle()
+        if not len(self.table):
+            self._empty.set()
+
+    def _have(self, process: Process, awaited: Wait) -> None:
+        """What the process may wait for is there: it needn't any more, nor when it is resumed."""
+        if process.wait is awaited:
+            process.move(Event.WAKE, self.clock())
+        elif process.waiting_before is awaited:
+            process.waiting_before = None
+        self._wake(process)
+
+    def _wake(self, process: Process) -> None:
+        """Let a process that is READY run, once its context is as it should be and its memory written."""
+        if process.state is not State.READY or process.pid in self._changing:
+            return
+        if process.queued_writes:
+            process.move(Event.WAIT, self.clock(), Wait.MEMORY)
+        self._served(process).set_runnable(process, runnable=not process.queued_writes)
+
+    def find(self, owner: Owner, pid: int) -> Process:
+        """The process, live or lately ended."""
+        process = self.table.find(pid)
+        owner.permit(process)
+        return process
+
+    def _mine(self, owner: Owner, pid: int) -> Process:
+        process = self.table.live(pid)
+        owner.permit(process)
+        return process
+
+    def _served(self, process: Process) -> Served:
+        return self.models.served[process.model_id]

@@ -1,0 +1,340 @@
+"""The gate: every call of every process goes through here, and comes out as a text for the model.
+
+Rules
+1. In this order: quota, tool, arguments, permission, rate, approval, the call, the audit. None is skipped.
+2. A call that fails is a text the model can use; what ends its process is a used-up quota or many failures.
+3. When a process ends, so do its calls and the jails they run in.
+4. Without a jail that has proved itself nothing is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from agentkernel import log
+from agentkernel.calls import Call
+from agentkernel.config import Config
+from agentkernel.errors import KernelError
+from agentkernel.jail.owners import jail_uid
+from agentkernel.jail.port import Jail, Job, Outcome, Verdict
+from agentkernel.permits import Permits
+from agentkernel.process import Plan, Process, Wait
+from agentkernel.syscalls import audit
+from agentkernel.syscalls.arguments import decode
+from agentkernel.syscalls.builtin import Child, Invocation
+from agentkernel.syscalls.errors import ToolError
+from agentkernel.syscalls.mailbox import Mailboxes
+from agentkernel.syscalls.people import People
+from agentkernel.syscalls.secrets import Secrets
+from agentkernel.syscalls.table import Tool
+from agentkernel.syscalls.toolbox import Toolbox
+from agentkernel.syscalls.workspace import Workspace
+
+_log = log.get("gate")
+
+
+class Host(Protocol):
+    """The process table, as the gate sees it."""
+
+    def results(self, process: Process, texts: list[str]) -> None:
+        """Every call that the process's turn came to has its result."""
+
+    def waits(self, process: Process, wait: Wait) -> None:
+        """The process's call waits for something else."""
+
+    def stop(self, process: Process, reason: str) -> None:
+        """End a process that may not go on calling: `quota`, `syscall_errors` or `internal`."""
+
+    def emit_of(self, process: Process, kind: str, **fields: Any) -> None:
+        """Tell those who may see the process."""
+
+    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Child:
+        """A child of the process. Raises ToolError."""
+
+    def reaches(self, process: Process, pid: int) -> bool:
+        """Whether that PID is a live process of the same owner."""
+
+
+class UsedUpError(Exception):
+    """The process may not call any more; the text is the reason of its end."""
+
+
+@dataclass(slots=True)
+class _Caller:
+    """What the gate knows of one process."""
+
+    workspace: Workspace
+    task: asyncio.Task[None] | None = None
+    begun: deque[float] = field(default_factory=deque)  # when its last calls began
+    failures: int = 0  # in a row
+    traits: set[str] = field(default_factory=set)  # of what it has done, for the rule of two
+    outcome: Outcome | None = None  # of its last job
+
+
+class Gate:
+    """The calls of all processes."""
+
+    def __init__(self, config: Config, jail: Jail, host: Host) -> None:
+        """Raises SkillError, SecretsError or AuditError for files of the user's that can't be used."""
+        self._settings, self._root, self._host = config.tools, Path(config.workspace), host
+        self.jail = jail
+        self.secrets = Secrets.load(config.secrets_file)
+        self.toolbox = Toolbox(config.tools.skills, Path(config.state) / "tools", self.secrets)
+        self._audit, self._unaudited = audit.Audit(config.audit_file, full=config.tools.audit_arguments), ""
+        self.people, self.mailboxes = People(), Mailboxes(config.tools.messages)
+        self.programs = frozenset(config.tools.shell)
+        self.counters = {"syscalls": 0, "syscall_errors": 0}
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._clock = asyncio.get_running_loop().time
+        self._callers: dict[int, _Caller] = {}
+
+    def __repr__(self) -> str:
+        return f"<Gate tools={len(self.toolbox.tools)} callers={len(self._callers)}>"
+
+    # What a process begins and ends with
+
+    def admit(self, plan: Plan) -> Plan:
+        """The plan with what the model is told of its tools. Raises TOOL_NOT_FOUND or ESANDBOX."""
+        permits = plan.permits
+        if permits is None:
+            return plan
+        self._check_level(permits)
+        limited = set(permits.limits) - {"*"}
+        for name in sorted({*(permits.tools or ()), *limited, *(set(permits.approve) - {"*"})}):
+            if name not in self.toolbox.tools:
+                raise KernelError("TOOL_NOT_FOUND", f"no tool named {name!r}", {"tool": name})
+        tools = [tool for name, tool in self.toolbox.tools.items() if permits.allows(name)]
+        told = [] if permits.tools is None else [tool.function for tool in tools]
+        schemas = {tool.name: msgspec.json.encode(tool.schema).decode() for tool in tools}
+        return msgspec.structs.replace(
+            plan,
+            functions=msgspec.json.encode(told).decode() if told else "",
+            schemas=schemas if permits.constrain else {},
+        )
+
+    def _check_level(self, permits: Permits) -> None:
+        verdict = self.jail.verdict
+        if permits.trust != "standard" and (verdict is None or permits.trust not in verdict.levels):
+            why = "; ".join(verdict.faults) if verdict else "the jail's self-test is not over"
+            raise KernelError(
+                "ESANDBOX", f"no jail for trust {permits.trust}: {why}", {"trust": permits.trust}
+            )
+
+    def open(self, process: Process) -> None:
+        """A process that may call has begun."""
+        if process.plan.permits is not None:
+            self._callers[process.pid] = _Caller(self._new_workspace(process.pid))
+            self.mailboxes.open(process.pid)
+
+    def forget(self, process: Process) -> None:
+        """The process has ended: its calls end, and what runs in its jails."""
+        caller, permits = self._callers.pop(process.pid, None), process.plan.permits
+        if caller is None or permits is None:
+            return
+        if caller.task is not None:
+            caller.task.cancel()
+            self.jail.kill(_key(process))
+        self.jail.forget(process.pid)
+        self.mailboxes.close(process.pid)
+        if self._settings.workspaces == "remove" or permits.trust == "confidential":
+            asyncio.get_running_loop().run_in_executor(None, caller.workspace.remove)
+
+    def workspace(self, process: Process) -> Workspace:
+        """The process's own, of one that has ended too."""
+        caller = self._callers.get(process.pid)
+        return caller.workspace if caller else self._new_workspace(process.pid)
+
+    def _new_workspace(self, pid: int) -> Workspace:
+        return Workspace(self._root, pid, self._settings.limits, jail_uid(pid))
+
+    # Calls
+
+    def begin(self, process: Process) -> None:
+        """Make the calls that the process's turn came to, one after the other."""
+        caller = self._callers[process.pid]
+        caller.task = asyncio.get_running_loop().create_task(self._serve(process, caller))
+
+    async def _serve(self, process: Process, caller: _Caller) -> None:
+        try:
+            texts = [await self._one(process, caller, call) for call in process.calls]
+        except UsedUpError as used_up:
+            self._host.stop(process, str(used_up))
+        except Exception as error:  # noqa: BLE001 - one call's: its process ends, the kernel goes on
+            _log.exception("a call failed inside the kernel", pid=process.pid, error=repr(error))
+            self._host.stop(process, "internal")
+        else:
+            caller.task = None
+            self._host.results(process, texts)
+
+    async def _one(self, process: Process, caller: _Caller, call: Call) -> str:
+        """One call's result, written down and told."""
+        tool = self.toolbox.tools.get(call.name)
+        cost = tool.cost if tool else 1
+        if process.syscalls + cost > process.quota_syscalls:
+            raise UsedUpError("quota")
+        process.syscalls += cost
+        process.called += 1
+        self.counters["syscalls"] += 1
+        self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
+        began, code, caller.outcome = self._clock(), "ok", None
+        try:
+            text = await self._perform(process, caller, call)
+            caller.failures = 0
+        except ToolError as error:
+            text, code = str(error), error.code
+            self.counters["syscall_errors"] += 1
+            caller.failures += code != "DENIED"
+        ms = round((self._clock() - began) * 1e3, 3)
+        self._write_down(process, call, code, ms)
+        fields = {"call": process.called, "tool": call.name, "outcome": code, "ms": ms}
+        self._host.emit_of(process, "syscall_finished", **fields)
+        if caller.failures >= self._settings.errors:
+            raise UsedUpError("syscall_errors")
+        return self._cut(self.secrets.redact(text))
+
+    async def _perform(self, process: Process, caller: _Caller, call: Call) -> str:
+        """The call itself, if everything permits it. Raises ToolError."""
+        verdict = await self._verdict()
+        if not verdict.levels:
+            raise ToolError("ESANDBOX", "; ".join(verdict.faults) or "tools are off")
+        if self._unaudited:
+            raise ToolError("ESANDBOX", "calls can't be written down")
+        permits, tool = process.plan.permits, self.toolbox.tools.get(call.name)
+        if tool is None:
+            raise ToolError("TOOL_NOT_FOUND", f"no tool named {call.name}")
+        arguments = decode(call.arguments)
+        if fault := self.toolbox.fault(tool, arguments):
+            raise ToolError("BAD_ARGUMENTS", fault)
+        if permits is None or not permits.allows(tool.name):
+            raise ToolError("NOT_ALLOWED", f"this process may not call {tool.name}")
+        self._check_rate(caller)
+        traits = self._traits(process, caller, tool)
+        if permits.asks(tool.name) or (self._settings.rule_of_two and len(traits) > 2):
+            await self._approved(process, call)
+        caller.traits = traits
+        limits = self.toolbox.limits(tool, self._settings)
+        bounded = permits.bounds(tool.name, limits)
+        invocation = Invocation(process, process.called, tool, arguments, permits, bounded, self)
+        try:
+            async with asyncio.timeout(None if tool.seconds == float("inf") or tool.jailed else tool.seconds):
+                return await self.toolbox.handlers[tool.name](invocation)
+        except TimeoutError:
+            raise ToolError("TIMEOUT", f"{tool.name} took longer than {tool.seconds:g} seconds") from None
+
+    async def _verdict(self) -> Verdict:
+        if not self._settings.enabled:
+            return Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
+        return self.jail.verdict or await self.jail.start()
+
+    def _check_rate(self, caller: _Caller) -> None:
+        now, settings = self._clock(), self._settings
+        while caller.begun and now - caller.begun[0] >= settings.calls_seconds:
+            caller.begun.popleft()
+        if len(caller.begun) >= settings.calls:
+            raise ToolError("RATE_LIMITED", f"{settings.calls} calls in {settings.calls_seconds:g} seconds")
+        caller.begun.append(now)
+
+    @staticmethod
+    def _traits(process: Process, caller: _Caller, tool: Tool) -> set[str]:
+        """What of three dangers would come together with this call, and only a person may let."""
+        permits = process.plan.permits
+        untrusted = {"untrusted"} if permits is not None and permits.trust == "untrusted" else set()
+        private = {"private"} if tool.private else set()
+        return caller.traits | untrusted | private | ({"changing"} if tool.changing else set())
+
+    async def _approved(self, process: Process, call: Call) -> None:
+        seconds, number = self._settings.approval_seconds, process.called
+        self._host.waits(process, Wait.APPROVAL)
+        fields = {"call": number, "tool": call.name, "arguments": self.secrets.redact(call.arguments)}
+        self._host.emit_of(process, "approval_wanted", **fields, seconds=seconds)
+        try:
+            refusal = await self.people.ask("approval", process.pid, number, call.name, seconds)
+        except TimeoutError:
+            raise ToolError("DENIED", f"nobody approved it within {seconds:g} seconds") from None
+        self._host.waits(process, Wait.SYSCALL)
+        if refusal is not None:
+            raise ToolError("DENIED", refusal or "denied by the operator")
+
+    def _write_down(self, process: Process, call: Call, code: str, ms: float) -> None:
+        """While that fails nothing is called."""
+        outcome, permits = self._callers[process.pid].outcome, process.plan.permits
+        trust = permits.trust if permits else "standard"
+        record = audit.Call(
+            owner=process.owner.name,
+            pid=process.pid,
+            call=process.called,
+            tool=call.name,
+            arguments=self.secrets.redact(call.arguments),
+            trust=trust,
+            backend=outcome.backend if outcome else "kernel",
+            outcome=code,
+            ms=ms,
+            cpu_ms=outcome.cpu_ms if outcome else 0.0,
+            memory_kb=outcome.memory_kb if outcome else 0,
+            output_bytes=len(outcome.output) if outcome else 0,
+        )
+        try:
+            self._audit.append(record, confidential=trust == "confidential")
+            self._unaudited = ""
+        except audit.AuditError as error:
+            if not self._unaudited:
+                _log.error("calls can't be written down", error=str(error))
+            self._unaudited = str(error)
+
+    def _cut(self, text: str) -> str:
+        size, most = len(text.encode()), self._settings.result_bytes
+        if size <= most:
+            return text
+        return f"{text.encode()[:most].decode('utf-8', 'ignore')}\n[cut: {size} bytes in all]"
+
+    # What tools need (builtin.Services)
+
+    async def jailed(self, call: Invocation, job: Job) -> Outcome:
+        """Run the job to its end. Raises ToolError ESANDBOX."""
+        try:
+            outcome = await self.jail.run(job)
+        except KernelError as error:
+            raise ToolError("ESANDBOX", error.message) from None
+        if caller := self._callers.get(call.process.pid):
+            caller.outcome = outcome
+            if job.code is not None:  # who has run a program soon runs another
+                self.jail.warm(job.owner, job)
+        return outcome
+
+    async def ask(self, process: Process, number: int, question: str) -> str:
+        """A person's answer. Raises ToolError TIMEOUT."""
+        seconds = self._settings.answer_seconds
+        self._host.waits(process, Wait.ANSWER)
+        self._host.emit_of(process, "question", call=number, question=question, seconds=seconds)
+        try:
+            answer: str = await self.people.ask("answer", process.pid, number, question, seconds)
+        except TimeoutError:
+            raise ToolError("TIMEOUT", f"nobody answered within {seconds:g} seconds") from None
+        self._host.waits(process, Wait.SYSCALL)
+        return answer
+
+    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Child:
+        """A child of the process. Raises ToolError."""
+        return await self._host.spawn(parent, prompt, tools)
+
+    def reaches(self, process: Process, pid: int) -> bool:
+        """Whether that PID is a live process of the same owner."""
+        return self._host.reaches(process, pid)
+
+    async def close(self) -> None:
+        """No call can be made any more."""
+        await self.jail.stop()
+        self._audit.close()
+
+
+def _key(process: Process) -> str:
+    """The name of the process's job, of which there is one at a time."""
+    return f"{process.pid}.{process.called}"

@@ -1,0 +1,128 @@
+"""How a process's turns begin and go on: messages that join its context, and a context that is full.
+
+Rules
+1. What gives way is told in an event; nothing is cut silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from agentkernel import log
+from agentkernel.context import oldest
+from agentkernel.engine import port
+from agentkernel.errors import KernelError
+from agentkernel.process import Event, Message, Process, State, Wait
+from agentkernel.processes import Processes
+from agentkernel.request import summarizer
+
+_FREED_PART = 8  # of its context, that a summary has to free
+
+_log = log.get("kernel")
+
+
+class Turns(Processes):
+    """Conversations, and the room that their contexts have."""
+
+    def _oldest(self, process: Process, needed: int = 0) -> tuple[int, int] | None:
+        """The tokens of the turns that may give way, where the strategy lets any and it makes room enough."""
+        if process.plan.context_strategy == "stop":
+            return None
+        length, context = len(process.tokens), self._served(process).context
+        cut = oldest(process.turns, length, min(context // 2, context - 1 - needed))
+        enough = cut is not None and length - (cut[1] - cut[0]) + needed < context
+        return cut if enough else None
+
+    def _go_on(self, process: Process) -> bool:
+        """Have a turn that has filled its context go on without the oldest turns; False if it can't."""
+        cut = self._oldest(process)
+        if cut is None:
+            return False
+        process.cut_text()
+        if process.plan.context_strategy == "slide" or process.pid in self._changing:
+            self._give_way(process, cut, ())
+            self._resume_turn(process)
+            return True
+        self._changing.add(process.pid)
+        if process.state in (State.READY, State.RUNNING):
+            process.move(Event.WAIT, self.clock(), Wait.CHILD)
+            self._served(process).set_runnable(process, runnable=False)
+        task = asyncio.get_running_loop().create_task(self._summarize_and_go_on(process, cut))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _summarize_and_go_on(self, process: Process, cut: tuple[int, int]) -> None:
+        summary = await self._summary(process, cut[1])
+        self._changing.discard(process.pid)
+        if process.state.ended:
+            return
+        self._give_way(process, cut, summary)
+        self._resume_turn(process)
+        self._have(process, Wait.CHILD)
+
+    def _resume_turn(self, process: Process) -> None:
+        limit = process.turn_tokens + process.budget
+        self._served(process).engine.send(port.Resume(process.pid, limit))
+
+    async def _append(self, process: Process, message: Message) -> None:
+        """Begin the next turn, without the oldest ones should the context be too full for it."""
+        summarize = process.plan.context_strategy == "summarize"
+        while True:
+            try:
+                return await self._served(process).append(process, message)
+            except KernelError as error:
+                full = error.code == "MEMORY_ADMISSION"
+                cut = self._oldest(process, error.details.get("tokens", 0)) if full else None
+                if cut is None:
+                    raise
+            summary = await self._summary(process, cut[1]) if summarize else ()
+            summarize = False  # once; what is too full still loses its turns without
+            if process.state.ended:
+                raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
+            self._give_way(process, cut, summary)
+
+    def _give_way(self, process: Process, cut: tuple[int, int], summary: Sequence[int]) -> None:
+        freed = cut[1] - cut[0] - len(summary)
+        if freed < self._served(process).context // _FREED_PART:  # soon there would have to be another
+            summary = ()
+        self._served(process).splice(process, *cut, summary)
+        self.events.emit(
+            "context_summarized" if summary else "context_slid",
+            process,
+            dropped_tokens=cut[1] - cut[0],
+            summary_tokens=len(summary),
+            context_tokens=len(process.tokens),
+        )
+
+    async def _summary(self, parent: Process, end: int) -> list[int]:
+        """A turn that says what the context up to `end` says, written by a child; nothing if that fails."""
+        served = self._served(parent)
+        try:
+            child = summarizer(parent, end, self.table.new_pid(), served.context, self.clock())
+        except KernelError:
+            return []
+        ended: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+
+        def on_end(child: Process) -> None:
+            self._summaries.pop(parent.pid, None)
+            ended.set_result(list(child.tokens))
+
+        child.on_end = on_end
+        try:
+            await self._admit(child, served, None)
+        except KernelError as error:  # it doesn't fit, most likely
+            _log.warning("no summary", pid=parent.pid, error=str(error))
+            return []
+        finally:
+            self.table.abandon(child.pid)
+        if parent.state.ended:
+            self._end(child, Event.KILL, "killed")
+            return []
+        self._summaries[parent.pid] = child.pid
+        asked = len(child.tokens)
+        tokens = await ended
+        if child.state is not State.DONE or len(tokens) == asked:
+            return []
+        return tokens[end + parent.closing :] + tokens[end : end + parent.closing]
