@@ -282,7 +282,10 @@ def main() -> None:
     os.umask(0o077)
     with contextlib.suppress(PermissionError):
         os.nice(-AHEAD)
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    kernel = int(sys.argv[1])
+    os.closerange(3, kernel)  # whatever else was inherited
+    os.closerange(kernel + 1, os.sysconf("SC_OPEN_MAX"))
+    connection = socket.socket(fileno=kernel)
     connection.set_inheritable(False)  # noqa: FBT003
     Spawner(connection, survey(host="host" in sys.argv[2:])).run()
 
