@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from agentkernel.config import Log
 
@@ -31,8 +31,11 @@ _QUEUED_LINES = 10_000
 _FLUSH_SECONDS = 1.0  # at exit, for whoever doesn't read standard error, or a slow disk
 
 
-def configure(settings: Log, file: Path | None = None) -> None:
-    """Set up structlog for this process: lines on standard error, and as JSON in the file."""
+def configure(settings: Log, file: Path | None = None, redact: Processor | None = None) -> None:
+    """Set up structlog for this process: lines on standard error, and as JSON in the file.
+
+    What `redact` takes out of an event is in neither.
+    """
     terminal = sys.stderr is not None and sys.stderr.isatty()
     json = settings.format == "json" or (settings.format == "auto" and not terminal)
     tee = [] if file is None else [_Tee(_Writer(_JsonFile(file).write))]
@@ -41,6 +44,7 @@ def configure(settings: Log, file: Path | None = None) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([redact] if redact else []),
             *tee,
             _as_json if json else structlog.dev.ConsoleRenderer(),
         ],

@@ -45,9 +45,10 @@ def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(short_help="Start the kernel.")
 @_setting_options
 @click.option("--auth/--no-auth", "auth__required", default=None, help="Whether clients need a token.")
+@click.option("--unsafe-host-tools", is_flag=True, help="Run tools without a jail if none can be had.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file.")
 @click.option("--hints/--no-hints", default=None, help="Print things to try; default: on a terminal.")
-def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
+def serve(file: Path | None, hints: bool | None, unsafe_host_tools: bool, **flags: Any) -> None:
     """Start the kernel and serve until SIGTERM, Ctrl-C or SHUTDOWN."""
     extra.require(extra.KERNEL_MODULES)
     from agentkernel import daemon  # noqa: PLC0415 - only the server extra can
@@ -62,7 +63,7 @@ def serve(file: Path | None, hints: bool | None, **flags: Any) -> None:
         if show_hints:
             click.echo(_hints(config, host, port))
 
-    daemon.serve(config, announce)
+    daemon.serve(config, announce, host_tools=unsafe_host_tools)
 
 
 def _address(host: str, port: int) -> str:

@@ -25,6 +25,8 @@ from typing import Any
 
 import msgspec
 
+from agentkernel.config import ConfigError
+
 FIRST = "0" * 64  # `prev` of the first line
 _HEAD_BYTES = 256  # that are read of a head; it has 86
 _HEAD = re.compile(rb"([0-9]{20}) ([0-9a-f]{64})\n")
@@ -32,7 +34,7 @@ _BLOCK = 64 * 1024
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class AuditError(Exception):
+class AuditError(ConfigError):
     """The log can't be opened or written; the text says why."""
 
 

@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class Gate:
 
     def __init__(self, config: Config, jail: Jail, host: Host) -> None:
         """Raises SkillError, SecretsError or AuditError for files of the user's that can't be used."""
-        self._settings, self._root, self._host = config.tools, Path(config.workspace), host
+        self._settings, self._root, self._host = config.tools, Path(config.workspace).absolute(), host
         self.jail = jail
         self.secrets = Secrets.load(config.secrets_file)
         self.toolbox = Toolbox(config.tools.skills, Path(config.state) / "tools", self.secrets)
@@ -98,6 +99,13 @@ class Gate:
 
     def __repr__(self) -> str:
         return f"<Gate tools={len(self.toolbox.tools)} callers={len(self._callers)}>"
+
+    async def start(self) -> None:
+        """Have the jail prove itself, and say loudly if it doesn't."""
+        verdict = await self._verdict()
+        for fault in verdict.faults:
+            _log.error("sandbox not verified", fault=fault)
+        _log.info("sandbox", backend=verdict.backend, levels=verdict.levels, ms=round(verdict.ms))
 
     # What a process begins and ends with
 
@@ -184,7 +192,7 @@ class Gate:
         process.called += 1
         self.counters["syscalls"] += 1
         self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
-        began, code, caller.outcome = self._clock(), "ok", None
+        began, code, caller.outcome = time.perf_counter(), "ok", None
         try:
             text = await self._perform(process, caller, call)
             caller.failures = 0
@@ -192,7 +200,7 @@ class Gate:
             text, code = str(error), error.code
             self.counters["syscall_errors"] += 1
             caller.failures += code != "DENIED"
-        ms = round((self._clock() - began) * 1e3, 3)
+        ms = round((time.perf_counter() - began) * 1e3, 3)
         self._write_down(process, call, code, ms)
         fields = {"call": process.called, "tool": call.name, "outcome": code, "ms": ms}
         self._host.emit_of(process, "syscall_finished", **fields)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agentkernel.config import ConfigError
 from agentkernel.permits import Less
 from agentkernel.syscalls import arguments as schemas
 from agentkernel.syscalls.document import LONGEST, Document, Fault
@@ -48,7 +49,7 @@ class Skill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capability: _Name = "run"
 
 
-class SkillError(Exception):
+class SkillError(ConfigError):
     """A skill that can't be used; the text is `path:line: what is wrong`, or `line N: …` without a file."""
 
 
