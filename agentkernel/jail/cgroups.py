@@ -71,8 +71,10 @@ class Slot:
         self._cpu_before = self._kills_before = 0
         for folder in self.folders:
             folder.mkdir()
-        #: Descriptors that a process writes "0" to in order to enter.
-        self.doors = tuple(os.open(folder / "cgroup.procs", os.O_WRONLY) for folder in self.folders)
+
+    def doors(self) -> tuple[int, ...]:
+        """Open the descriptors that a process writes "0" to in order to enter."""
+        return tuple(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders)
 
     def prepare(self, limits: Limits) -> None:
         """Set the bounds, and count from here."""
@@ -120,17 +122,6 @@ class Slot:
         if not self._hybrid:
             return 0
         return int((self._memory / "memory.max_usage_in_bytes").read_text()) >> 10
-
-    def members(self) -> list[int]:
-        """The processes in it."""
-        return [int(pid) for pid in (self._unified / "cgroup.procs").read_text().split()]
-
-    def remove(self) -> None:
-        """Take the groups away; nothing may be in them."""
-        for door in self.doors:
-            os.close(door)
-        for folder in self.folders:
-            folder.rmdir()
 
     def _cpu_us(self) -> int:
         return _field(self._unified / "cpu.stat", "usage_usec")

@@ -24,7 +24,7 @@ from agentkernel import log
 from agentkernel.engine.wire import FrameReader, encode
 from agentkernel.errors import KernelError
 from agentkernel.jail import canaries, messages
-from agentkernel.jail.port import Job, Outcome, Trust, Verdict
+from agentkernel.jail.port import Job, Limits, Outcome, Trust, Verdict
 
 _log = log.get("jail")
 _decoder = msgspec.msgpack.Decoder(messages.Event)
@@ -52,6 +52,7 @@ class Spawner(asyncio.Protocol):
         self._starting: asyncio.Task[Verdict] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._starts: deque[float] = deque(maxlen=_STARTS)
+        self._silent = asyncio.Event()
         self._stopping = False
 
     def __repr__(self) -> str:
@@ -133,6 +134,8 @@ class Spawner(asyncio.Protocol):
     async def _run(self, backend: str, job: Job) -> Outcome:
         if self._transport is None:
             raise KernelError("ESANDBOX", "the spawner is down")
+        if job.key in self._jobs:
+            raise KernelError("ESANDBOX", f"a job {job.key} is running")
         frame = _frame(messages.Run(backend, _bounded(job)))
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._jobs[job.key] = future
@@ -143,8 +146,7 @@ class Spawner(asyncio.Protocol):
             self.kill(job.key)
             raise
         finally:
-            if self._jobs.get(job.key) is future:
-                del self._jobs[job.key]
+            del self._jobs[job.key]
 
     def _send(self, command: messages.Command) -> None:
         if self._transport is not None:
@@ -176,6 +178,7 @@ class Spawner(asyncio.Protocol):
         while process.stderr is not None and (chunk := await process.stderr.read(_STDERR_CHUNK)):
             _log.warning("stderr", text=chunk.decode("utf-8", "replace").strip())
         code = await process.wait()
+        await self._silent.wait()  # what it said before it died comes first
         if not self._stopping:
             _log.error("spawner died", status=code)
             if self._starting is not None:
@@ -186,6 +189,7 @@ class Spawner(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is ready."""
         self._transport = cast("asyncio.Transport", transport)
+        self._silent.clear()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: the spawner speaks."""
@@ -202,6 +206,7 @@ class Spawner(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """asyncio: the spawner is gone, and with it every jail."""
         self._transport = None
+        self._silent.set()
         self.verdict = None
         self._fail(self._found, "the spawner did not start")
         for future in self._jobs.values():
@@ -231,6 +236,11 @@ def _levels(backend: str, layers: Sequence[str]) -> tuple[Trust, ...]:
 
 
 def _bounded(job: Job) -> Job:
+    """The job within the limits of its trust level; limits that are none are refused."""
+    try:
+        msgspec.convert(structs.asdict(job.limits), Limits)
+    except msgspec.ValidationError as error:
+        raise KernelError("ESANDBOX", f"limits: {error}") from None
     if job.trust != "untrusted":
         return job
     return structs.replace(job, limits=job.limits.halved(), writable=False)

@@ -8,25 +8,27 @@ Rules
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 Trust = Literal["trusted", "standard", "untrusted", "confidential"]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Killed = Literal["", "wall", "cpu", "memory", "output", "workspace", "cancelled"]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one job: seconds, MiB, counts, bytes."""
 
-    wall_s: float = 8.0
-    cpu_s: float = 8.0
-    memory_mb: int = 128
-    pids: int = 32
-    files: int = 64
-    output_bytes: int = 65_536
-    workspace_mb: int = 16
-    workspace_files: int = 1024
+    wall_s: Seconds = 8.0
+    cpu_s: Seconds = 8.0
+    memory_mb: Count = 128
+    pids: Count = 32
+    files: Count = 64
+    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65_536
+    workspace_mb: Count = 16
+    workspace_files: Count = 1024
 
     def halved(self) -> Limits:
         """Half of everything but the number of open files: what an untrusted job gets."""
@@ -38,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             files=self.files,
             output_bytes=self.output_bytes // 2,
             workspace_mb=max(self.workspace_mb // 2, 1),
-            workspace_files=self.workspace_files // 2,
+            workspace_files=max(self.workspace_files // 2, 1),
         )
 
 

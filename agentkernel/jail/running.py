@@ -59,9 +59,9 @@ class Running:
             os.set_blocking(descriptor, False)
         launch = backend.launch(self.job, status, workspace)
         self._reports = launch.reports
-        doors = self.slot.doors if self.slot else ()
+        doors = self.slot.doors() if self.slot else ()
         self.pid = fork(launch, Place(stdin, output, status, doors, self.uid), self.job.limits)
-        for descriptor in (stdin, output, status, *launch.temporary):
+        for descriptor in (stdin, output, status, *doors, *launch.temporary):
             os.close(descriptor)
 
     def suits(self, backend: str, job: Job) -> bool:
@@ -229,11 +229,11 @@ def not_run(job: Job, backend: str, why: str, status: int = _NOT_RUN) -> Outcome
 
 def unrunnable(job: Job) -> str:
     """Why no program can be started so: what no argument list holds; empty when one can."""
-    texts = [*job.argv, *job.environment, *job.environment.values()]
+    texts = [*job.argv, *job.environment, *job.environment.values(), job.workspace]
     if job.code is None and (not job.argv or not job.argv[0]):
         return "no program named"
     if any("\0" in text for text in texts):
-        return "a NUL in arguments or environment"
+        return "a NUL in arguments, environment or workspace"
     if any(not name or "=" in name for name in job.environment):
         return "a variable's name is empty or has ="
     if job.code is None and sum(len(text.encode()) + 1 for text in texts) > _ARGUMENTS:
