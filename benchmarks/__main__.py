@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import (
+    calls,
     crowd,
     decode,
     idle,
@@ -30,6 +31,7 @@ from benchmarks import (
     rounds,
     scheduling,
     streams,
+    tools,
 )
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
@@ -38,6 +40,7 @@ from benchmarks.figures import Figure
 BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
     module.__name__.rpartition(".")[2]: (module.run, module.__doc__)
     for module in (
+        calls,
         decode,
         latency,
         kernel_cpu,
@@ -49,6 +52,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         paging,
         crowd,
         scheduling,
+        tools,
     )
 }
 

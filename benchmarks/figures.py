@@ -41,7 +41,7 @@ class Figure(msgspec.Struct, frozen=True):
     name: str
     unit: str
     samples: list[float]
-    statistic: Literal["median", "p99"] = "median"
+    statistic: Literal["median", "p95", "p99"] = "median"
     at_least: float | None = None
     at_most: float | None = None
     settings: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class Figure(msgspec.Struct, frozen=True):
         """The statistic of each row; a percentile is a value that was measured, not one between two."""
         if self.statistic == "median":
             return np.median(rows, axis=1)
-        return np.percentile(rows, 99, axis=1, method="higher")
+        return np.percentile(rows, int(self.statistic[1:]), axis=1, method="higher")
 
 
 def ratio(name: str, dividend: Side, divisor: Side, **claim: Any) -> Figure:

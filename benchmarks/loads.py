@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
 
+from agentkernel.protocol.framing import Frame
 from benchmarks.bench import Bench, Kernel
 from benchmarks.client import Connection, clients, start
 from benchmarks.prompts import letters, request
@@ -52,20 +53,13 @@ class Load:
 
 
 async def _decode(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
-    """Every slot decodes; a process that reaches its limit is followed by another."""
-
-    async def keep_on(connection: Connection, seed: int) -> None:
-        while True:
-            stream = await start(connection, request(letters(31, seed), _CONTEXT - 32, seed))
-            await stream.first.wait()
-            started.add(seed)
-            if len(started) == _SLOTS and not spans.begun.is_set():
-                spans.begin()
-            await stream.ended.wait()
-
-    started: set[int] = set()
-    async with clients(kernel, _SLOTS) as connections:
-        await asyncio.gather(*map(keep_on, connections, range(_SLOTS)))
+    """Every slot decodes."""
+    decoding = Decoding()
+    async with clients(kernel, SLOTS) as connections, asyncio.TaskGroup() as group:
+        for seed, connection in enumerate(connections):
+            group.create_task(decoding.keep_on(connection, seed))
+        await decoding.full.wait()
+        spans.begin()
 
 
 async def _prefill(_bench: Bench, kernel: Kernel, spans: Spans) -> None:
@@ -90,9 +84,44 @@ async def _load(bench: Bench, kernel: Kernel, spans: Spans) -> None:
             await connection.ask("LOAD", small.stem.encode())
 
 
-_SLOTS, _CONTEXT, _SMALL = 16, 512, "qwen2-1m"
+SLOTS, CONTEXT, _SMALL = 16, 512, "qwen2-1m"
+
+
+class Decoding:
+    """Processes that fill every slot, one after the other; `tokens` they have brought so far."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._started: set[int] = set()
+        self.full = asyncio.Event()
+
+    async def keep_on(self, connection: Connection, seed: int) -> None:
+        """Start a process, and another when it has ended, for ever."""
+        while True:
+            stream = await start(connection, request(letters(31, seed), CONTEXT - 32, seed))
+            connection.on_frame = self._counted(connection.on_frame)
+            await stream.first.wait()
+            self._started.add(seed)
+            if len(self._started) == SLOTS:
+                self.full.set()
+            await stream.ended.wait()
+
+    def _counted(self, take: Callable[[Frame, float], None]) -> Callable[[Frame, float], None]:
+        def counted(frame: Frame, at: float) -> None:
+            self.tokens += 1
+            take(frame, at)
+
+        return counted
+
+    async def rate(self, seconds: float) -> float:
+        """Tokens a second, for so long."""
+        before, began = self.tokens, time.perf_counter()
+        await asyncio.sleep(seconds)
+        return (self.tokens - before) / (time.perf_counter() - began)
+
+
 LOADS = (
-    Load("16 processes decode", "135m", _SLOTS, _CONTEXT, _decode),
+    Load("16 processes decode", "135m", SLOTS, CONTEXT, _decode),
     Load("a 4,000-token prompt is read", "135m", 2, 4608, _prefill),
-    Load("a 135M model loads", _SMALL, _SLOTS, _CONTEXT, _load),
+    Load("a 135M model loads", _SMALL, SLOTS, CONTEXT, _load),
 )

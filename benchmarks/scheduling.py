@@ -96,6 +96,7 @@ async def _steps(model: Path, scratch: Path, processes: int, steps: int) -> list
     tree = {
         "models": str(model.parent),
         "state": str(scratch),
+        "workspace": str(scratch / "workspace"),
         "engine": {"slots": _SLOTS, "context": _CONTEXT},
         "memory": {"ram_mb": 1},
     }
