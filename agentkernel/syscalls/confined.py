@@ -79,10 +79,15 @@ def normal(path: str) -> str:
     return "/".join(parts) or "."
 
 
+def one_line(name: str) -> str:
+    """The name or path as one line of text, whatever bytes it has: those that are no text are escaped."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def shown(path: str) -> str:
-    """The path as one line of text, whatever bytes it has; cut when long."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """The path as a reason has it: one line, cut when long."""
+    line = one_line(path)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 

@@ -13,7 +13,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agentkernel.syscalls.confined import normal, shown
+from agentkernel.syscalls.confined import normal, one_line, shown
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.workspace import Workspace
 
@@ -64,7 +64,7 @@ def list_files(workspace: Workspace, path: str = ".", pattern: str = "") -> str:
         raise ToolError("BAD_ARGUMENTS", "a pattern is of names in one folder; give the folder as path")
     entries, complete = workspace.listing(path)
     names = [
-        shown(entry.name) + "/" * entry.folder
+        entry.name + "/" * entry.folder
         for entry in entries
         if not pattern or fnmatch.fnmatchcase(entry.name, pattern)
     ]
@@ -186,7 +186,7 @@ class _Search:
             begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
             end = end if end >= 0 else len(data)
             number += _newlines(data, counted, begin)
-            self.lines.append(f"{shown(path)}:{number}: {_cut(data, begin, at, end)}")
+            self.lines.append(f"{one_line(path)}:{number}: {_cut(data, begin, at, end)}")
             counted, at = begin, end
         return False
 

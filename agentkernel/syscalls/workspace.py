@@ -25,6 +25,7 @@ from agentkernel.syscalls.confined import (
     Tree,
     check_regular,
     normal,
+    one_line,
     open_below,
     replace,
     require,
@@ -48,7 +49,7 @@ class Usage(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A name in a directory. `size` is a file's, in bytes."""
+    """A name in a directory, as one line of text. `size` is a file's, in bytes."""
 
     name: str
     folder: bool
@@ -115,7 +116,7 @@ class Workspace:
                 for name in names[:most]:
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                        entries.append(Entry(name, stat.S_ISDIR(status.st_mode), status.st_size))
+                        entries.append(Entry(one_line(name), stat.S_ISDIR(status.st_mode), status.st_size))
             return entries, complete and len(names) <= most
 
     def read(self, path: str, offset: int, limit: int) -> tuple[bytes, int]:

@@ -92,7 +92,8 @@ def test_what_is_no_text_is_shown_with_marks_and_said(space):
 def test_names_are_one_line_each(space):
     for name in (b"two\nlines", b"\xff", b"\x1b[2J"):
         (space.make() / os.fsdecode(name)).mkdir()
-    assert list_files(space) == "\\x1b[2J/\ntwo\\nlines/\n\\xff/"
+    write_file(space, "a" * 255, "")
+    assert list_files(space) == "\\x1b[2J/\n" + "a" * 255 + "\ntwo\\nlines/\n\\xff/"
 
 
 def test_names_are_chosen_by_a_pattern(space):
