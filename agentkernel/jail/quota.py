@@ -28,39 +28,41 @@ class Usage:
 
 
 def measure(root: int, enough: int, uid: int | None = None) -> Usage:
-    """Count the tree below an open directory, up to `enough` entries.
+    """Count the tree below an open directory, up to `enough` entries and some.
 
     What belongs to root is given to `uid` on the way: the kernel made it there.
     """
     usage = Usage()
-    folders = [(os.dup(root), 0)]
-    try:
-        while folders and usage.entries <= enough and not usage.opaque:
-            descriptor, depth = folders.pop()
-            try:
-                _count(descriptor, depth, usage, folders, uid)
-            finally:
-                os.close(descriptor)
-    finally:
-        for descriptor, _ in folders:
-            os.close(descriptor)
+    _count(root, _DEPTH, usage, (enough, uid))
     return usage
 
 
-def _count(folder: int, depth: int, usage: Usage, folders: list[tuple[int, int]], uid: int | None) -> None:
+def _count(folder: int, depth: int, usage: Usage, bounds: tuple[int, int | None]) -> None:
+    enough, uid = bounds
     for name in os.listdir(folder):
+        if usage.opaque or usage.entries > enough:
+            return
         try:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if uid is not None and found.st_uid == 0:
                 os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
             usage.entries += 1
-            usage.size += max(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0
-            if stat.S_ISDIR(found.st_mode):
-                usage.opaque |= depth == _DEPTH
-                folders.append(
-                    (os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder), depth + 1)
-                )
+            if stat.S_ISREG(found.st_mode):
+                usage.size += max(found.st_size, found.st_blocks * 512)
+            elif stat.S_ISDIR(found.st_mode):
+                _enter(folder, name, depth, usage, bounds)
         except (FileNotFoundError, NotADirectoryError):
             continue  # it went away meanwhile
-        except OSError:  # EACCES by its owner's doing, ENAMETOOLONG, too many folders side by side
+        except OSError:  # EACCES by its owner's doing
             usage.opaque = True
+
+
+def _enter(folder: int, name: str, depth: int, usage: Usage, bounds: tuple[int, int | None]) -> None:
+    if depth == 0:
+        usage.opaque = True
+        return
+    inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        _count(inside, depth - 1, usage, bounds)
+    finally:
+        os.close(inside)

@@ -3,7 +3,8 @@
 Rules
 1. The first limit that is passed is the reason; what follows from the killing changes nothing.
 2. A jail is over when its first process and all that was left to the spawner by it have been reaped.
-3. A jail made ahead has no clock: time, processor, memory and files count from when it gets its job.
+3. A workspace that is over its limit can't be written until the kernel's own tools have made it smaller.
+4. A jail made ahead has no clock: time, processor, memory and files count from when it gets its job.
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ class Running:
         self._began = 0.0
         self._exit = 0
         self._cpu_ms = 0.0
-        self._bounds = (0, 0)
 
     def start(self, backend: Backend, workspace: int | str | None) -> None:
         """Fork it; the workspace is an open directory, or a path that only we can change."""
@@ -74,10 +74,17 @@ class Running:
             or (backend, job.owner) != (self.backend, mine.owner)
         ):
             return False
-        alike = (job.trust, job.limits, job.writable, job.workspace) == (
-            *(mine.trust, mine.limits, mine.writable, mine.workspace),
-        )
-        return alike and (self.workspace is None or _same(self.workspace, job.workspace))
+        asked = job.trust, job.limits, job.writable, job.workspace
+        if asked != (mine.trust, mine.limits, mine.writable, mine.workspace):
+            return False
+        return self.workspace is None or self._same(job.workspace)
+
+    def _same(self, path: str) -> bool:
+        """Whether the path still leads to the workspace."""
+        try:
+            return os.path.samestat(os.fstat(self.workspace or 0), Path(path).lstat())
+        except OSError:
+            return False
 
     def begin(self, job: Job) -> bool:
         """Let it do the job; whether there is more of its standard input than it takes at once."""
@@ -86,11 +93,6 @@ class Running:
         self.deadline = self._began + job.limits.wall_s
         if self.slot is not None:
             self.slot.count()
-        if self.workspace is not None:
-            most = job.limits.workspace_files
-            before = quota.measure(self.workspace, most, self.uid)
-            # What is over the limit already may stay, so that the job can make it less.
-            self._bounds = max(job.limits.workspace_mb << 20, before.size), max(most, before.entries)
         self._to_write = memoryview(job.stdin if job.code is None else python.given(job))
         return self.write()
 
@@ -206,7 +208,7 @@ class Running:
     def _exceeds_workspace(self) -> bool:
         if self.workspace is None or not self.job.writable:
             return False
-        return quota.measure(self.workspace, self._bounds[1]).exceeds(*self._bounds)
+        return full(self.workspace, self.job)
 
     def _failure(self) -> str:
         """Why the job's program did not begin; empty when it did."""
@@ -227,6 +229,12 @@ def not_run(job: Job, backend: str, why: str, status: int = _NOT_RUN) -> Outcome
     )
 
 
+def full(workspace: int, job: Job, uid: int | None = None) -> bool:
+    """Whether the workspace is over the job's limits; what is root's in it is given to the user."""
+    most = job.limits.workspace_files
+    return quota.measure(workspace, most, uid).exceeds(job.limits.workspace_mb << 20, most)
+
+
 def unrunnable(job: Job) -> str:
     """Why no program can be started so: what no argument list holds; empty when one can."""
     texts = [*job.argv, *job.environment, *job.environment.values(), job.workspace]
@@ -239,11 +247,3 @@ def unrunnable(job: Job) -> str:
     if job.code is None and sum(len(text.encode()) + 1 for text in texts) > _ARGUMENTS:
         return f"arguments and environment are over {_ARGUMENTS} bytes"
     return ""
-
-
-def _same(descriptor: int, path: str) -> bool:
-    """Whether the path still leads to the open directory."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), Path(path).lstat())
-    except OSError:
-        return False

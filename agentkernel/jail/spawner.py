@@ -30,10 +30,10 @@ from agentkernel.jail.backends import Machine, survey
 from agentkernel.jail.launch import AHEAD
 from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Job, Outcome
-from agentkernel.jail.running import Running, not_run, unrunnable
+from agentkernel.jail.running import Running, full, not_run, unrunnable
 
 _LIVE, _WARM = 24, 8  # jails at a time, and of them made ahead
-_TICK_S = 0.05
+_TICK_S = 0.02
 _CHUNK = 1 << 16
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -139,19 +139,37 @@ class Spawner:
         if why := unrunnable(run.job):
             self._send(messages.Ended(run.job.key, not_run(run.job, run.backend, why)))
             return
-        jail = next((jail for jail in self._warm if jail.suits(run.backend, run.job)), None)
-        if jail is not None:
-            self._warm.remove(jail)
-        elif len(self._jails) >= _LIVE and not self._drop_warm():
+        if len(self._jails) >= _LIVE and not self._warm:
             self._waiting.append(run)
             return
         try:
-            jail = jail or self._make(run.backend, run.job)
+            job = self._settle(run.job)
+            jail = self._take_warm(run.backend, job) or self._make(run.backend, job)
         except OSError as error:
             self._send(messages.Refused(run.job.key, f"{run.backend}: {error}"))
             return
-        if jail.begin(run.job):
+        if jail.begin(job):
             self._watch(jail.stdin, selectors.EVENT_WRITE, lambda: self._feed(jail))
+
+    def _settle(self, job: Job) -> Job:
+        """The job with its workspace its user's, and closed to it when it is full."""
+        if not job.workspace:
+            return job
+        uid = self._uid(job)
+        workspace = _open(job.workspace, uid)
+        try:
+            return structs.replace(job, writable=job.writable and not full(workspace, job, uid))
+        finally:
+            os.close(workspace)
+
+    def _take_warm(self, backend: str, job: Job) -> Running | None:
+        for jail in self._warm:
+            if jail.suits(backend, job):
+                self._warm.remove(jail)
+                return jail
+        if len(self._jails) >= _LIVE:
+            self._drop_warm()
+        return None
 
     def _kill(self, wanted: Callable[[Job], bool]) -> None:
         for run in [run for run in self._waiting if wanted(run.job)]:
@@ -174,18 +192,18 @@ class Spawner:
             with contextlib.suppress(OSError):
                 self._warm.append(self._make(backend, structs.replace(job, key="", stdin=b"")))
 
-    def _drop_warm(self) -> bool:
-        """End the jail made ahead that has waited longest; whether there was one."""
-        if self._warm:
-            self._warm.pop(0).kill("cancelled")
-            return True
-        return False
+    def _drop_warm(self) -> None:
+        """End the jail made ahead that has waited longest."""
+        self._warm.pop(0).kill("cancelled")
+
+    def _uid(self, job: Job) -> int | None:
+        return jail_uid(job.owner) if self._machine.own_user else None
 
     # Jails
 
     def _make(self, backend: str, job: Job) -> Running:
         """Fork a jail for such a job; OSError when it can't be."""
-        uid = jail_uid(job.owner) if self._machine.own_user else None
+        uid = self._uid(job)
         workspace = _open(job.workspace, uid) if job.workspace else None
         jail = Running(job, backend, uid, workspace)
         try:
