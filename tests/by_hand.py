@@ -14,6 +14,7 @@ import msgspec
 from agentkernel.config import Config
 from agentkernel.engine import port
 from agentkernel.engine.scripted import Script, ScriptedEngine
+from agentkernel.jail.port import Jail
 from agentkernel.kernel import Kernel
 from agentkernel.process import Owner, Process
 from agentkernel.request import ExecRequest
@@ -167,6 +168,7 @@ async def boot(
     script: Script = counting,
     make: Callable[[Script], ScriptedEngine] | None = None,
     model: str = "demo",
+    jail: Jail | None = None,
     **settings: Any,
 ) -> Bench:
     """A kernel with the model loaded; `settings` are sections of the configuration."""
@@ -181,7 +183,7 @@ async def boot(
         engines.append(make(script) if make else ScriptedEngine(script, auto=False))
         return engines[-1]
 
-    kernel = Kernel(msgspec.convert(tree, Config), make_engine)
+    kernel = Kernel(msgspec.convert(tree, Config), make_engine, jail)
     if model:
         await kernel.models.load(model)
     return Bench(kernel, engines)

@@ -13,6 +13,7 @@ import msgspec
 
 from agentkernel.config import Config
 from agentkernel.engine.link import EngineProcess
+from agentkernel.jail.port import Jail
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Pager, Rate, Rates
 from agentkernel.process import Process
@@ -121,13 +122,14 @@ async def real_kernel(
     disk: int = PLENTY,
     model: str = TINY,
     engine: dict[str, int] | None = None,
+    jail: Jail | None = None,
     **settings: Any,
 ) -> AsyncIterator[Real]:
     """A kernel whose images have so many bytes; without RAM paging is off. Checks that all adds up after."""
     tree = {"models": str(BUILTIN), "state": str(folder), "workspace": f"{folder}/workspace", **settings}
     tree["engine"] = {"slots": 1, "threads": 1, "context": 512, **(engine or {})}
     tree["memory"] = {"paging": "on" if ram else "off", **settings.get("memory", {})}
-    kernel = Kernel(msgspec.convert(tree, Config), EngineProcess)
+    kernel = Kernel(msgspec.convert(tree, Config), EngineProcess, jail)
 
     def pager() -> Pager:
         pager = Pager(ram, disk, kernel.config.memory.policy)
