@@ -46,6 +46,21 @@ catalog
 request
 engine.port
 engine.wire
+jail.messages
+jail.cgroups
+jail.quota
+jail.seccomp
+jail.restrict
+jail.python
+jail.launch
+jail.mounts
+jail.bwrap
+jail.landlock
+jail.backends
+jail.running
+jail.spawner
+jail.canaries
+jail.link
 engine.worker.jail
 engine.worker.text
 engine.worker.pacing
@@ -156,7 +171,7 @@ def layer(name: str) -> int | None:
 
 
 def test_every_module_has_its_place() -> None:
-    faces = {"protocol", "engine", "engine.worker"}
+    faces = {"protocol", "engine", "engine.worker", "jail"}
     assert {name for name in SOURCES if layer(name) is None} == faces
     assert all(not list(imported(SOURCES[face])) for face in faces)
 

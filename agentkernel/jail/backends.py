@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentkernel.jail import bwrap, cgroups
+from agentkernel.jail import bwrap, cgroups, landlock
 from agentkernel.jail.launch import Backend
 from agentkernel.jail.mounts import Shelf
 from agentkernel.jail.owners import jail_uid
@@ -53,11 +53,20 @@ def survey(*, host: bool = False) -> Machine:
             f"mounts: {error}; give the kernel CAP_SYS_ADMIN or start it as another user than root"
         )
     backends: dict[str, Backend] = {}
-    if os.geteuid() != 0 or own_user:
+    root = os.geteuid() == 0
+    if not root or own_user:
         if fault := bwrap.missing():
             missing.append(fault)
         else:
             backends["bwrap"] = bwrap.Bwrap(own_user=own_user)
+        if not (fault := landlock.missing()):
+            backends["landlock"] = landlock.Landlock()
+        elif not backends:
+            missing.append(fault)
+    if host and root:
+        missing.append("host: refused to root; start the kernel as another user")
+    elif host:
+        backends["host"] = landlock.Host()
     return Machine(backends, groups, shelf, own_user, tuple(missing))
 
 

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from agentkernel.jail import python, seccomp
-from agentkernel.jail.launch import Launch
+from agentkernel.jail.launch import ENVIRONMENT, Launch
 from agentkernel.jail.port import Job
 
 PROGRAM = "/usr/bin/bwrap"
@@ -23,7 +23,6 @@ _ISOLATION = (
     " --uid 1000 --gid 1000 --hostname jail"
 )
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/workspace", "LANG": "C.UTF-8"}
 _ARGS, _SECCOMP, _STATUS, _WORKSPACE = 3, 4, 5, 6  # descriptors in bwrap
 
 
@@ -52,7 +51,7 @@ class Bwrap:
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
         """How to start it; the workspace is an open directory, or a path that only we can change."""
         options = [*self._root, *self._writable(job, workspace)]
-        environment = _ENVIRONMENT if job.code is not None else {**_ENVIRONMENT, **job.environment}
+        environment = ENVIRONMENT if job.code is not None else {**ENVIRONMENT, **job.environment}
         for name, value in environment.items():
             options += ["--setenv", name, value]
         options += ["--seccomp", str(_SECCOMP), "--json-status-fd", str(_STATUS)]

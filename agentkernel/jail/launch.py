@@ -20,6 +20,8 @@ from typing import NoReturn, Protocol
 from agentkernel.jail.port import Job, Limits
 
 AHEAD = 10  # how much nicer a jail is than the spawner, which keeps the limits whatever jails and engine do
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/workspace", "LANG": "C.UTF-8"}
+NOT_EXECUTED = "exec: "  # before what is said when the job's own program can't be run
 FAILED = 125  # exit status of a process that could not become its jail
 _UNHELD_MB = 64  # of address space that a program maps but doesn't hold
 _OWN_PROCESSES = 8  # of the jails around the program
@@ -77,7 +79,7 @@ def fork(launch: Launch, place: Place, limits: Limits) -> int:
 
 
 def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
-    status = place.status
+    status, stage = place.status, ""
     try:
         for door in place.doors:
             os.write(door, b"0")
@@ -103,9 +105,10 @@ def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetu
             os._exit(FAILED)
         if launch.confine is not None:
             launch.confine()
+        stage = "" if launch.reports else NOT_EXECUTED
         os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
     except OSError as error:
-        os.write(status, f"{error.filename or launch.argv[0]}: {error.strerror}".encode())
+        os.write(status, f"{stage}{error.filename or launch.argv[0]}: {error.strerror}".encode())
     finally:
         os._exit(FAILED)
 

@@ -96,6 +96,8 @@ class Spawner(asyncio.Protocol):
     async def stop(self) -> None:
         """End all jobs and the spawner."""
         self._stopping = True
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         if self._transport is not None:
             self._transport.close()
         if self._watching is not None:
@@ -183,8 +185,9 @@ class Spawner(asyncio.Protocol):
             _log.error("spawner died", status=code)
             if self._starting is not None:
                 await asyncio.wait([self._starting])
-            self.verdict = None
-            await self.start()
+            if self._process is process:  # no job has started another already
+                self.verdict = None
+                await self.start()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is ready."""

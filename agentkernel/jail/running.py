@@ -18,13 +18,13 @@ from resource import struct_rusage
 
 from agentkernel.jail import python, quota
 from agentkernel.jail.cgroups import Slot
-from agentkernel.jail.launch import Backend, Place, fork
+from agentkernel.jail.launch import NOT_EXECUTED, Backend, Place, fork
 from agentkernel.jail.port import Job, Killed, Outcome
 
 _CHUNK = 1 << 16
 _NOT_RUN, _NOT_FOUND = 126, 127
 _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
-_EXEC_FAILED = "bwrap: execvp "
+_EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
 _STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
 _NICE_AFTER_S = 0.1  # a call that takes longer gives way to those that don't, and to the engine
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
@@ -178,7 +178,8 @@ class Running:
         failure = "" if reason else self._failure()
         if failure.startswith(_EXEC_FAILED):
             status = _NOT_FOUND if failure.endswith("No such file or directory") else _NOT_RUN
-            return not_run(self.job, self.backend, failure.removeprefix(_EXEC_FAILED), status)
+            why = failure.removeprefix(_EXEC_FAILED[0]).removeprefix(NOT_EXECUTED)
+            return not_run(self.job, self.backend, why, status)
         if failure:
             return failure
         cpu_ms = self.slot.cpu_ms() if self.slot else self._cpu_ms

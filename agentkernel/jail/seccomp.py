@@ -15,11 +15,11 @@ import platform
 import struct
 
 # <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_X32 = 0x40000000
+X32 = 0x40000000
 _NEWEST = 452  # fchmodat2, Linux 6.6
 _NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW flag
 _AF_UNIX = 1
@@ -68,20 +68,20 @@ def program(machine: str = platform.machine()) -> bytes | None:
         return None
     refused = sorted(numbers(REFUSED, machine).values())
     code: list[Instruction] = [
-        (_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, _AUDIT[machine]), (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER),
+        (LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, _AUDIT[machine]), (RETURN, 0, 0, KILL),
+        (LOAD, 0, 0, NUMBER),
     ]  # fmt: skip
     if machine == "x86_64":
-        code += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
-    code += [(_AT_LEAST, 0, 1, _NEWEST + 1), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+        code += [(AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL)]
+    code += [(AT_LEAST, 0, 1, _NEWEST + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
     decided = numbers(DECIDED, machine)
-    code += [(_EQUAL, 0, 1, decided["clone3"]), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
-    refuse = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
-    code += _when(decided["clone"], 0, [(_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse])
-    code += _when(decided["socketpair"], 0, [(_EQUAL, 1, 0, _AF_UNIX), refuse])
-    code += _when(decided["ioctl"], 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
-    code += [(_EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
-    return assemble([*code, (_RETURN, 0, 0, _ALLOW), refuse])
+    code += [(EQUAL, 0, 1, decided["clone3"]), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
+    refuse = (RETURN, 0, 0, ERRNO | errno.EPERM)
+    code += _when(decided["clone"], 0, [(ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse])
+    code += _when(decided["socketpair"], 0, [(EQUAL, 1, 0, _AF_UNIX), refuse])
+    code += _when(decided["ioctl"], 1, [(EQUAL, 1, 0, _TIOCSTI), (EQUAL, 0, 1, _TIOCLINUX), refuse])
+    code += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
+    return assemble([*code, (RETURN, 0, 0, ALLOW), refuse])
 
 
 def numbers(table: dict[str, tuple[int, int]], machine: str = platform.machine()) -> dict[str, int]:
@@ -96,8 +96,8 @@ def _column(machine: str) -> int:
 
 def _when(number: int, argument: int, check: list[Instruction]) -> list[Instruction]:
     """For one system call, a check of the low half of one argument, which refuses or falls through."""
-    offset = _ARGUMENTS + 8 * argument
-    return [(_EQUAL, 0, len(check) + 2, number), (_LOAD, 0, 0, offset), *check, (_RETURN, 0, 0, _ALLOW)]
+    offset = ARGUMENTS + 8 * argument
+    return [(EQUAL, 0, len(check) + 2, number), (LOAD, 0, 0, offset), *check, (RETURN, 0, 0, ALLOW)]
 
 
 def assemble(code: list[Instruction]) -> bytes:

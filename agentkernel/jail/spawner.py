@@ -304,7 +304,7 @@ def main() -> None:
     os.closerange(3, kernel)  # whatever else was inherited
     os.closerange(kernel + 1, os.sysconf("SC_OPEN_MAX"))
     connection = socket.socket(fileno=kernel)
-    connection.set_inheritable(False)  # noqa: FBT003
+    connection.set_inheritable(False)
     Spawner(connection, survey(host="host" in sys.argv[2:])).run()
 
 

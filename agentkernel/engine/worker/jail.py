@@ -12,27 +12,29 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import platform
-import struct
-from pathlib import Path
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_DUMPABLE = 38, 22, 4
-_SECCOMP_MODE_FILTER = 2
+from agentkernel.jail import restrict
+from agentkernel.jail.restrict import MAKE, REFER, REMOVE, TRUNCATE, WRITE_FILE
+from agentkernel.jail.seccomp import (
+    ALLOW,
+    ARCHITECTURE,
+    AT_LEAST,
+    EQUAL,
+    ERRNO,
+    KILL,
+    LOAD,
+    NUMBER,
+    RETURN,
+    X32,
+    assemble,
+)
 
-# Landlock, <linux/landlock.h>: system calls have the same numbers on every architecture.
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_RULE_PATH_BENEATH = 1
-_WRITE_FILE, _MAKE_TO_REFER, _TRUNCATE = 1 << 1, 0x3FF0, 1 << 14
-_FILES_IN_A_FOLDER = _WRITE_FILE | 1 << 5 | 1 << 8 | _TRUNCATE  # remove and make regular files
-_NET = 0b11  # bind and connect by TCP
+_PR_SET_DUMPABLE = 4
+_MAKE_REGULAR, _REMOVE_FILE = 1 << 8, 1 << 5
+_FILES_IN_A_FOLDER = WRITE_FILE | _REMOVE_FILE | _MAKE_REGULAR | TRUNCATE
 _GPU_DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")
 
-# seccomp-BPF, <linux/filter.h> and <linux/seccomp.h>.
-_LOAD_WORD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_X32 = 0x40000000  # system calls of the x32 interface pass for x86_64's otherwise
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _ARCHITECTURES = {
     "x86_64": (
         0xC000003E,
@@ -58,9 +60,9 @@ def enter(*, gpu: bool, folder: str = "") -> list[str]:
     `folder` is where files may still be made and removed.
     """
     layers = []
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+    if restrict.no_new_privileges():
         layers.append("no_new_privs")
-    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     layers += _landlock(gpu=gpu, folder=folder)
     if _seccomp():
         layers.append("seccomp")
@@ -68,34 +70,18 @@ def enter(*, gpu: bool, folder: str = "") -> list[str]:
 
 
 def _landlock(*, gpu: bool, folder: str) -> list[str]:
-    abi = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-    if abi < 1:
+    version = restrict.landlock_version()
+    if version < 1:
         return []
-    files = _WRITE_FILE | _MAKE_TO_REFER & ~(0 if abi > 1 else 1 << 13)
-    files |= _TRUNCATE if abi > 2 else 0
-    attributes = struct.pack("QQ", files, _NET if abi > 3 else 0)
-    ruleset = _libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
-    if ruleset < 0:
+    files = WRITE_FILE | REMOVE | MAKE | (REFER if version > 1 else 0) | (TRUNCATE if version > 2 else 0)
+    rules: list[restrict.Rule] = [
+        (device, WRITE_FILE) for device in (_GPU_DEVICES if gpu else ("/dev/null",))
+    ]
+    if folder:
+        rules.append((folder, files & _FILES_IN_A_FOLDER))
+    if not restrict.landlock((files, restrict.TCP if version > 3 else 0, 0), rules):
         return []
-    try:
-        for device in _GPU_DEVICES if gpu else ("/dev/null",):
-            _allow(ruleset, device, _WRITE_FILE)
-        if folder:
-            _allow(ruleset, folder, files & _FILES_IN_A_FOLDER)
-        if _libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
-            return []
-    finally:
-        os.close(ruleset)
-    return ["landlock_files", "landlock_tcp"] if abi > 3 else ["landlock_files"]
-
-
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    if not Path(path).exists():
-        return
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rule = struct.pack("=Qi", rights, descriptor)
-    _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
-    os.close(descriptor)
+    return ["landlock_files", "landlock_tcp"] if version > 3 else ["landlock_files"]
 
 
 def _seccomp() -> bool:
@@ -103,13 +89,10 @@ def _seccomp() -> bool:
     if known is None:
         return False
     audit, refused = known
-    program = [(_LOAD_WORD, 0, 0, 4), (_JUMP_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL)]
-    program.append((_LOAD_WORD, 0, 0, 0))
-    program.append((_JUMP_AT_LEAST, len(refused) + 1, 0, _X32))
+    program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, audit), (RETURN, 0, 0, KILL)]
+    program.append((LOAD, 0, 0, NUMBER))
+    program.append((AT_LEAST, len(refused) + 1, 0, X32))
     for i, number in enumerate(refused):
-        program.append((_JUMP_EQUAL, len(refused) - i, 0, number))
-    program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    filter_ = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
-    return bool(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter_, 0, 0) == 0)
+        program.append((EQUAL, len(refused) - i, 0, number))
+    program += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, ERRNO | errno.EPERM)]
+    return restrict.seccomp(assemble(program))
