@@ -67,6 +67,7 @@ class Calling(Turns):
     def _called(self, process: Process, calls: list[Call]) -> None:
         """The process's turn has come to calls."""
         process.calls = tuple(calls)
+        process.continue_turn()
         self._changing.add(process.pid)
         self.waits(process, Wait.SYSCALL)
         self._served(process).set_runnable(process, runnable=False)
@@ -75,8 +76,9 @@ class Calling(Turns):
     def waits(self, process: Process, wait: Wait) -> None:
         """The process's call waits for this now."""
         if process.state is State.SUSPENDED:
-            process.waiting_before = wait
-        elif process.wait not in (Wait.EVENT, Wait.OUTPUT):
+            if process.waiting_before is not Wait.EVENT:
+                process.waiting_before = wait
+        elif process.wait is not Wait.EVENT:
             process.move(Event.WAIT, self.clock(), wait)
 
     def results(self, process: Process, texts: list[str]) -> None:
@@ -98,7 +100,6 @@ class Calling(Turns):
         finally:
             self._changing.discard(process.pid)
         process.calls = ()
-        process.continue_turn()
         before = process.waiting_before if process.state is State.SUSPENDED else process.wait
         self._have(process, before if before in _CALLS else Wait.SYSCALL)
 
@@ -136,13 +137,21 @@ class Calling(Turns):
             raise ToolError("QUOTA_EXCEEDED", error.message) from None
         process = child_of(parent, pid, (prompt, tools), self.seed, self.clock())
         heard = Heard(process, self._kill)
+        admitted = asyncio.get_running_loop().create_task(self._begin(process, parent, heard))
         try:
-            await self._admit(process, self._served(parent), heard)
+            await asyncio.shield(admitted)
         except KernelError as error:
             raise ToolError("TOOL_FAILED", error.message) from None
-        finally:
-            self.table.abandon(pid)
+        except asyncio.CancelledError:  # the parent has ended; the engine may have the child already
+            admitted.add_done_callback(lambda done: done.exception() or self._kill(process))
+            raise
         return heard
+
+    async def _begin(self, process: Process, parent: Process, heard: Heard) -> None:
+        try:
+            await self._admit(process, self._served(parent), heard)
+        finally:
+            self.table.abandon(process.pid)
 
     def _kill(self, process: Process) -> None:
         if not process.state.ended:

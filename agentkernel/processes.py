@@ -85,6 +85,7 @@ class Processes:
         self._served(process).close(process)
         self.memory.forget(process.pid)
         self.gate.forget(process)
+        self._changing.discard(process.pid)
         if process.on_end is not None:
             process.on_end(process)
         if child := self._summaries.get(process.pid):
@@ -121,6 +122,8 @@ class Processes:
 
     def _wake(self, process: Process) -> None:
         """Let a process that is READY run, once its context is as it should be and its memory written."""
+        if process.state is State.READY and process.calls:
+            process.move(Event.WAIT, self.clock(), self.gate.awaited(process))
         if process.state is not State.READY or process.pid in self._changing:
             return
         if process.queued_writes:

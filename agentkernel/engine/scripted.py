@@ -180,7 +180,7 @@ class ScriptedEngine:
         if not batcher.append(request.pid, tokens, request.budget):
             message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"
             raise _no_room(message, len(tokens), self._slots.context)
-        return port.Opened(request.pid, tokens, [0])
+        return port.Opened(request.pid, tokens, [] if request.message.role == "tool" else [0])
 
     def _go_on(self) -> None:
         if self._auto and not self._scheduled and self._batcher is not None and self._batcher.busy:

@@ -3,7 +3,7 @@
 Rules
 1. In this order: quota, tool, arguments, permission, rate, approval, the call, the audit. None is skipped.
 2. A call that fails is a text the model can use; what ends its process is a used-up quota or many failures.
-3. When a process ends, so do its calls and the jails they run in.
+3. When a process ends, so do its calls and the jails they run in; they are written down as CANCELLED.
 4. Without a jail that has proved itself nothing is called.
 """
 
@@ -72,8 +72,10 @@ class UsedUpError(Exception):
 class _Caller:
     """What the gate knows of one process."""
 
-    workspace: Workspace
+    workspace: Workspace | None = None  # once it is needed
     task: asyncio.Task[None] | None = None
+    call: Call | None = None  # that it makes now
+    since: float = 0.0  # when that began
     begun: deque[float] = field(default_factory=deque)  # when its last calls began
     failures: int = 0  # in a row
     traits: set[str] = field(default_factory=set)  # of what it has done, for the rule of two
@@ -139,7 +141,7 @@ class Gate:
     def open(self, process: Process) -> None:
         """A process that may call has begun."""
         if process.plan.permits is not None:
-            self._callers[process.pid] = _Caller(self._new_workspace(process.pid))
+            self._callers[process.pid] = _Caller()
             self.mailboxes.open(process.pid)
 
     def forget(self, process: Process) -> None:
@@ -150,15 +152,28 @@ class Gate:
         if caller.task is not None:
             caller.task.cancel()
             self.jail.kill(_key(process))
+            self._finish(process, caller, "CANCELLED")
         self.jail.forget(process.pid)
         self.mailboxes.close(process.pid)
-        if self._settings.workspaces == "remove" or permits.trust == "confidential":
-            asyncio.get_running_loop().run_in_executor(None, caller.workspace.remove)
+        passing = self._settings.workspaces == "remove" or permits.trust == "confidential"
+        if passing and caller.workspace is not None:
+            asyncio.get_running_loop().run_in_executor(None, _remove, process.pid, caller.workspace)
 
     def workspace(self, process: Process) -> Workspace:
-        """The process's own, of one that has ended too."""
+        """The process's own, of one that has ended too. Raises ToolError ESANDBOX where none can be had."""
         caller = self._callers.get(process.pid)
-        return caller.workspace if caller else self._new_workspace(process.pid)
+        if caller is None:
+            return self._new_workspace(process.pid)
+        if caller.workspace is None:
+            caller.workspace = self._new_workspace(process.pid)
+        return caller.workspace
+
+    def awaited(self, process: Process) -> Wait:
+        """What the process's call waits for."""
+        question = self.people.of(process.pid)
+        if question is None:
+            return Wait.SYSCALL
+        return Wait.APPROVAL if question.kind == "approval" else Wait.ANSWER
 
     def _new_workspace(self, pid: int) -> Workspace:
         return Workspace(self._root, pid, self._settings.limits, jail_uid(pid))
@@ -177,6 +192,7 @@ class Gate:
             self._host.stop(process, str(used_up))
         except Exception as error:  # noqa: BLE001 - one call's: its process ends, the kernel goes on
             _log.exception("a call failed inside the kernel", pid=process.pid, error=repr(error))
+            self._finish(process, caller, "INTERNAL")
             self._host.stop(process, "internal")
         else:
             caller.task = None
@@ -192,7 +208,8 @@ class Gate:
         process.called += 1
         self.counters["syscalls"] += 1
         self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
-        began, code, caller.outcome = time.perf_counter(), "ok", None
+        caller.call, caller.since, caller.outcome = call, time.perf_counter(), None
+        code = "ok"
         try:
             text = await self._perform(process, caller, call)
             caller.failures = 0
@@ -200,10 +217,7 @@ class Gate:
             text, code = str(error), error.code
             self.counters["syscall_errors"] += 1
             caller.failures += code != "DENIED"
-        ms = round((time.perf_counter() - began) * 1e3, 3)
-        self._write_down(process, call, code, ms)
-        fields = {"call": process.called, "tool": call.name, "outcome": code, "ms": ms}
-        self._host.emit_of(process, "syscall_finished", **fields)
+        self._finish(process, caller, code)
         if caller.failures >= self._settings.errors:
             raise UsedUpError("syscall_errors")
         return self._cut(self.secrets.redact(text))
@@ -227,6 +241,8 @@ class Gate:
         traits = self._traits(process, caller, tool)
         if permits.asks(tool.name) or (self._settings.rule_of_two and len(traits) > 2):
             await self._approved(process, call)
+        if self.toolbox.tools.get(tool.name) is not tool:
+            raise ToolError("TOOL_NOT_FOUND", f"{tool.name} was removed meanwhile")
         caller.traits = traits
         limits = self.toolbox.limits(tool, self._settings)
         bounded = permits.bounds(tool.name, limits)
@@ -261,19 +277,34 @@ class Gate:
     async def _approved(self, process: Process, call: Call) -> None:
         seconds, number = self._settings.approval_seconds, process.called
         self._host.waits(process, Wait.APPROVAL)
-        fields = {"call": number, "tool": call.name, "arguments": self.secrets.redact(call.arguments)}
+        arguments = self.secrets.redact(call.arguments)
+        fields = {"call": number, "tool": call.name, "arguments": arguments}
         self._host.emit_of(process, "approval_wanted", **fields, seconds=seconds)
+        said = f"{call.name} {arguments}"
         try:
-            refusal = await self.people.ask("approval", process.pid, number, call.name, seconds)
+            refusal = await self.people.ask("approval", process.pid, number, said, seconds)
         except TimeoutError:
+            self._host.waits(process, Wait.SYSCALL)
             raise ToolError("DENIED", f"nobody approved it within {seconds:g} seconds") from None
         self._host.waits(process, Wait.SYSCALL)
         if refusal is not None:
             raise ToolError("DENIED", refusal or "denied by the operator")
 
-    def _write_down(self, process: Process, call: Call, code: str, ms: float) -> None:
-        """While that fails nothing is called."""
-        outcome, permits = self._callers[process.pid].outcome, process.plan.permits
+    def _finish(self, process: Process, caller: _Caller, code: str) -> None:
+        """The call is over, if there was one: write it down and tell."""
+        if caller.call is None:
+            return
+        call, caller.call = caller.call, None
+        ms = round((time.perf_counter() - caller.since) * 1e3, 3)
+        self._write_down(process, call, (code, ms), caller.outcome)
+        fields = {"call": process.called, "tool": call.name, "outcome": code, "ms": ms}
+        self._host.emit_of(process, "syscall_finished", **fields)
+
+    def _write_down(
+        self, process: Process, call: Call, end: tuple[str, float], outcome: Outcome | None
+    ) -> None:
+        """While that fails nothing is called. `end` is how the call ended, after so many milliseconds."""
+        permits = process.plan.permits
         trust = permits.trust if permits else "standard"
         record = audit.Call(
             owner=process.owner.name,
@@ -283,8 +314,8 @@ class Gate:
             arguments=self.secrets.redact(call.arguments),
             trust=trust,
             backend=outcome.backend if outcome else "kernel",
-            outcome=code,
-            ms=ms,
+            outcome=end[0],
+            ms=end[1],
             cpu_ms=outcome.cpu_ms if outcome else 0.0,
             memory_kb=outcome.memory_kb if outcome else 0,
             output_bytes=len(outcome.output) if outcome else 0,
@@ -319,12 +350,13 @@ class Gate:
 
     async def ask(self, process: Process, number: int, question: str) -> str:
         """A person's answer. Raises ToolError TIMEOUT."""
-        seconds = self._settings.answer_seconds
+        seconds, question = self._settings.answer_seconds, self.secrets.redact(question)
         self._host.waits(process, Wait.ANSWER)
         self._host.emit_of(process, "question", call=number, question=question, seconds=seconds)
         try:
             answer: str = await self.people.ask("answer", process.pid, number, question, seconds)
         except TimeoutError:
+            self._host.waits(process, Wait.SYSCALL)
             raise ToolError("TIMEOUT", f"nobody answered within {seconds:g} seconds") from None
         self._host.waits(process, Wait.SYSCALL)
         return answer
@@ -341,6 +373,13 @@ class Gate:
         """No call can be made any more."""
         await self.jail.stop()
         self._audit.close()
+
+
+def _remove(pid: int, workspace: Workspace) -> None:
+    try:
+        workspace.remove()
+    except ToolError as error:
+        _log.warning("workspace not removed", pid=pid, error=str(error))
 
 
 def _key(process: Process) -> str:

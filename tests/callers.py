@@ -1,0 +1,87 @@
+"""Processes under test that call: what they say, what their calls came to, and a kernel by hand for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentkernel.jail.port import Outcome
+from agentkernel.process import Process
+from tests.by_hand import Bench, boot, settle
+from tests.fake_jail import ENDLESS, FakeJail, ended
+
+NO_FILES = {"read": ["nothing"]}  # jobs have no workspace then, and no thread is needed to make one
+
+
+def call(tool: str, **arguments: Any) -> str:
+    """A call as the built-in model writes it."""
+    return f"TOOL:{tool} {json.dumps(arguments)}"
+
+
+SUM = call("calc", expression="2+3")
+WORK = call("python", code=ENDLESS)
+ASK = call("ask_human", question="which one?")
+
+
+class Held(FakeJail):
+    """A jail whose jobs go on until the test ends them, but for those that print a text."""
+
+    def end(self, output: bytes = b"done") -> None:
+        """End the job that was begun last."""
+        self._running.pop(self.jobs[-1].key).set_result(ended(output))
+
+    @property
+    def running(self) -> list[str]:
+        """The keys of the jobs that go on."""
+        return list(self._running)
+
+
+async def calling(
+    folder: Path, said: Mapping[str, str], jail: FakeJail | None = None, **settings: Any
+) -> Bench:
+    """A kernel whose model answers each of these inputs so, and any other with `ok`; events are on its screen."""
+    jail = Held() if jail is None else jail
+    bench = await boot(folder, lambda text: said.get(text, "ok"), jail=jail, **settings)
+    bench.kernel.events.subscribe(_Everyone, bench.screen)
+    return bench
+
+
+class _Everyone:
+    @staticmethod
+    def may(process: Process) -> bool:
+        return True
+
+
+async def rest(bench: Bench) -> None:
+    """Step until nothing runs nor is about to."""
+    await settle()
+    while bench.engine.step():
+        await settle()
+
+
+def audited(bench: Bench) -> list[dict[str, Any]]:
+    """The calls that were written down."""
+    lines = bench.kernel.config.audit_file.read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == "call"]
+
+
+def outcomes(bench: Bench) -> list[tuple[int, str, str]]:
+    """Of each call that was written down, its process, tool and outcome."""
+    return [(line["pid"], line["tool"], line["outcome"]) for line in audited(bench)]
+
+
+def events(bench: Bench, kind: str) -> list[dict[str, Any]]:
+    """The events of a kind."""
+    return [event for event in bench.screen.events if event["kind"] == kind]
+
+
+def context(process: Process) -> str:
+    """What bytes are in a process's context: its prompt, results and inputs, an end before each."""
+    return "".join("|" if token == 256 else chr(token) for token in process.tokens if 0 <= token <= 256)
+
+
+def outcome(output: bytes, **fields: Any) -> Outcome:
+    """A job's end."""
+    return ended(output, **fields)
