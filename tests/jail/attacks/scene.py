@@ -1,0 +1,263 @@
+"""A host with secrets and a jail on it: what an attack is run against, and what must be as before after it.
+
+Rules
+1. What a job started is looked for the moment its outcome is told: by its token on any process's command line
+   or environment, and below the spawner.
+2. Secrets lie in files that everybody may read: only the jail hides them.
+3. The rest of the host is compared with how it was before, at rest after a harmless job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentkernel.jail.owners import jail_uid
+from agentkernel.jail.port import Jail, Job, Outcome
+from agentkernel.syscalls.workspace import Workspace
+from tests.jail.attacks.attack import QUICK, Attack, Facts, Seen, seen
+
+SECRET = "s3cret of the host"
+KERNEL_SECRET = "s3cret of the kernel"  # in its environment
+ONLY_THERE = "only-there.txt"  # a name in the neighbour's folder
+_PATIENCE_S = 20
+_STRAY = (
+    "/",
+    "/tmp",
+    "/var/tmp",
+    "/dev",
+    "/dev/shm",
+    "/dev/mqueue",
+    "/run",
+    "/etc",
+    "/usr",
+    "/home",
+    "/root",
+)
+_IPC = ("shm", "sem", "msg")
+_HARMLESS = """
+import os, sys
+with open("/workspace/harmless.txt", "w") as file:
+    file.write(str(417 + 268))
+with open("/workspace/harmless.txt") as file:
+    print("sum", file.read(), sys.stdin.read())
+"""
+_VISIT = """
+import os, stat
+for folder, folders, files in os.walk("/workspace"):
+    for name in files:
+        path = os.path.join(folder, name)
+        try:
+            if stat.S_ISREG(os.lstat(path).st_mode) or os.path.islink(path):
+                with open(path, "rb") as file:
+                    os.write(1, b"content=" + file.read(64) + b"\\n")
+        except OSError:
+            pass
+os.write(1, b"visited=did\\n")
+"""
+# Forks for ever, deaf to all signals, from when it has opened `up`.
+DEFIANT = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+os.write(1, b"begun")
+for each in range(3):
+    if not os.fork():
+        os.setsid()
+        break
+else:
+    open("/workspace/up", "w").close()
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What an attack could change on the host."""
+
+    processes: frozenset[int]
+    descriptors: dict[int, int]
+    mounts: str
+    ipc: str
+    secrets: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class Scene:
+    """A jail, an event loop to run it on, and a folder with secrets, a neighbour's files and workspaces."""
+
+    jail: Jail
+    runner: asyncio.Runner
+    folder: Path
+    others: frozenset[int]  # processes that the kernel had started before
+    owners: int = 100
+    calm: Traces | None = None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something of the jail to its end, which must come."""
+        return self.runner.run(asyncio.wait_for(work, _PATIENCE_S))
+
+    @contextlib.contextmanager
+    def process(self) -> Iterator[tuple[int, Facts]]:
+        """A process that has had no jail yet, its workspace, and what it may be told; all gone at the end."""
+        self.owners += 1
+        owner, token = self.owners, secrets.token_hex(8)
+        workspace = Workspace(self.folder / "w", owner, QUICK, jail_uid(owner))
+        path = workspace.make()
+        places = (self.folder / "secret.txt", path, self.folder / "n")
+        try:
+            yield owner, Facts(token, os.getpid(), min(self.spawners()), *map(str, places))
+        finally:
+            self.jail.forget(owner)
+            workspace.remove()
+        assert not path.exists(), "the workspace can't be removed"
+
+    def strike(self, attack: Attack, *, ahead: bool = False) -> Seen:
+        """Run an attack; nothing of it may run or lie around, and its workspace must stay usable.
+
+        `ahead` runs it as code in a jail that was made ahead.
+        """
+        with self.process() as (owner, facts), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+            ear.bind("\0" + facts.token)
+            job = attack.code_job(facts, owner) if ahead else attack.job(facts, owner)
+            if ahead:
+                self.jail.warm(owner, job)
+            outcome = self.wait(self.jail.run(job))
+            assert not running(facts.token), "processes are left"
+            with contextlib.suppress(BlockingIOError):
+                raise AssertionError(f"the host heard {ear.recv(100, socket.MSG_DONTWAIT)!r}")
+            assert b"s3cret" not in outcome.output
+            if any(Path(facts.workspace).iterdir()):
+                self._visit(facts.workspace, owner)
+            self._strays(facts)
+        return seen(outcome)
+
+    def spawners(self) -> frozenset[int]:
+        """The processes that make jails."""
+        return children(os.getpid()) - self.others
+
+    def serves(self) -> None:
+        """A harmless job of somebody else comes out right."""
+        with self.process() as (owner, facts):
+            check_harmless(self.wait(self.jail.run(harmless(facts, owner))), facts)
+            made_by = (Path(facts.workspace) / "harmless.txt").stat().st_uid
+            assert made_by == (jail_uid(owner) or os.geteuid())
+
+    def unchanged(self) -> None:
+        """The host is as it was when this was last asked."""
+        found = self._traces()
+        before, self.calm = self.calm or found, found
+        for what in Traces.__slots__:
+            assert getattr(found, what) == getattr(before, what), what
+
+    def _visit(self, workspace: str, owner: int) -> None:
+        """The owner's next job in what was left of the workspace sees nothing of the host through it."""
+        job = Job(f"visit-{owner}", owner, code=_VISIT, workspace=workspace, limits=QUICK)
+        outcome = self.wait(self.jail.run(job))
+        assert outcome.killed in ("", "workspace"), outcome
+        assert outcome.killed or b"visited=did" in outcome.output, outcome
+        assert b"s3cret" not in outcome.output
+
+    def _strays(self, facts: Facts) -> None:
+        for place in (*_STRAY, str(self.folder), facts.neighbour, str(Path.cwd())):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found = [path for path in Path(place).iterdir() if facts.token in path.name]
+                assert not found, f"left: {found}"
+        for folder, _, files in os.walk(facts.workspace):
+            for name in files:
+                told = Path(folder, name).lstat()
+                assert told.st_uid or not told.st_mode & 0o6000, f"{name} runs as root"
+
+    def _traces(self) -> Traces:
+        spawners = self.spawners()
+        ours = (*sorted(spawners), os.getpid())
+        files = (self.folder / "secret.txt", *(self.folder / "n").iterdir())
+        return Traces(
+            processes=frozenset(_below(spawners)),
+            descriptors={pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ours},
+            mounts="".join(Path(f"/proc/{pid}/mountinfo").read_text() for pid in ours),
+            ipc="".join(Path(f"/proc/sysvipc/{kind}").read_text() for kind in _IPC),
+            secrets={str(path): path.read_bytes() for path in files},
+        )
+
+
+def furnish(folder: Path) -> None:
+    """Put secrets into a folder that everybody may read."""
+    folder.chmod(0o755)
+    (folder / "n").mkdir(mode=0o755)
+    for path in (folder / "secret.txt", folder / "n" / "theirs.txt"):
+        path.write_text(SECRET)
+        path.chmod(0o644)
+
+
+def harmless(facts: Facts, owner: int) -> Job:
+    """A job that computes, reads and writes."""
+    given = b"and its input"
+    return Job(f"harmless-{owner}", owner, code=_HARMLESS, stdin=given, workspace=facts.workspace)
+
+
+def check_harmless(outcome: Outcome, facts: Facts) -> None:
+    """It came out right, and wrote what it had to."""
+    assert (outcome.status, outcome.killed, outcome.output) == (0, "", b"sum 685 and its input\n"), outcome
+    assert (Path(facts.workspace) / "harmless.txt").read_text() == "685"
+
+
+def pipe(facts: Facts, name: str) -> Path:
+    """A FIFO in a workspace that everybody may open."""
+    path = Path(facts.workspace, name)
+    os.mkfifo(path)
+    path.chmod(0o666)
+    return path
+
+
+def running(token: str) -> list[int]:
+    """The processes of the host, but this one's, that bear the token."""
+    found = []
+    for pid in _processes():
+        with contextlib.suppress(OSError):
+            told = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+            if token.encode() in told:
+                found.append(pid)
+    return found
+
+
+def children(parent: int) -> frozenset[int]:
+    """The processes started by a process."""
+    return frozenset(pid for pid, started_by in _parents().items() if started_by == parent)
+
+
+def _processes() -> list[int]:
+    mine = os.getpid()
+    return [
+        int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != mine
+    ]
+
+
+def _parents() -> dict[int, int]:
+    found = {}
+    for pid in _processes():
+        with contextlib.suppress(OSError):
+            # The name between the parentheses is whatever a process calls itself.
+            told = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+            found[pid] = int(told[1])
+    return found
+
+
+def _below(roots: frozenset[int]) -> set[int]:
+    parents = _parents()
+    found = set(roots) & parents.keys()
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
