@@ -7,10 +7,11 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from agentkernel.memory import PAGE
 from agentkernel.process import State
+from agentkernel.syscalls.errors import ToolError
 
 if TYPE_CHECKING:
     from tests.harness import Bench
@@ -58,14 +59,43 @@ async def rot(bench: Bench, _count: int) -> None:
 
 
 async def lose(bench: Bench, _count: int) -> None:
-    """The folder of snapshots can't be written."""
-    folder = Path(bench.kernel.config.state) / "snapshots"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.touch()
+    """The folders of snapshots and of registered tools can't be written."""
+    for name in ("snapshots", "tools"):
+        folder = Path(bench.kernel.config.state) / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.touch()
+
+
+class _Unreadable:
+    """A workspace on a disk that fails."""
+
+    def listing(self, path: str) -> NoReturn:
+        raise ToolError("TOOL_FAILED", f"input/output error: {path}")
+
+    def get(self, path: str, _limit: int) -> NoReturn:
+        self.listing(path)
+
+
+async def wear(bench: Bench, _count: int) -> None:
+    """The disk that workspaces are on can't be read any more."""
+    bench.kernel.gate.workspace = lambda _process: _Unreadable()
+
+
+async def ask(bench: Bench, count: int) -> None:
+    """So many processes ask a person something, or for approval."""
+    people = bench.kernel.gate.people
+    while sum(people.of(process.pid) is not None for process in bench.kernel.table) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def call(bench: Bench, count: int) -> None:
+    """So many jobs have begun, in jails."""
+    while len(bench.kernel.gate.jail.jobs) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
-    act.__name__: act for act in (step, rest, die, load, fill, rot, lose)
+    act.__name__: act for act in (step, rest, die, load, fill, rot, lose, wear, ask, call)
 }
 
 

@@ -20,6 +20,7 @@ import uvloop
 from agentkernel.auth import Principals
 from agentkernel.config import Config
 from agentkernel.engine.scripted import Script, ScriptedEngine, echo
+from agentkernel.jail.port import Jail
 from agentkernel.kernel import Kernel
 from agentkernel.process import Owner, State
 from agentkernel.protocol.framing import Frame, Reply, ReplyParser
@@ -64,6 +65,7 @@ async def scripted_server(
     model: str = "demo",
     engine: type[ScriptedEngine] = ScriptedEngine,
     listen: bool = True,
+    jail: Jail | None = None,
 ) -> AsyncIterator[Bench]:
     """Serve on a free port, or on none, until the block ends; `model` is loaded unless it is empty."""
     engines: list[ScriptedEngine] = []
@@ -75,7 +77,7 @@ async def scripted_server(
     with tempfile.TemporaryDirectory() as state:
         folders = {"models": str(models), "state": state, "workspace": f"{state}/workspace"}
         tree = folders | {"server": {"port": 0}} | (settings or {})
-        kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine)
+        kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine, jail)
         server = Server(kernel, principals or Principals({}, required=False))
         if model:
             await kernel.models.load(model)

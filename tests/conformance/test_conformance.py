@@ -6,7 +6,10 @@ proves, and may go on with its settings: `!` and words, each a configuration key
 - `auth`: clients need a token; alice's is 64 times `a`, bob's `b`, and of the administrator root `c`
 - `stepped`: the engine steps only when the session says so (`! step`)
 - `patient`: a load goes on until the session says that it is done (`! load`)
-- `script=long`: the engine says `word0 word1 …`, 5000 words, instead of an echo
+- `script=long`: the engine says `word0 word1 …`, 5000 words, instead of an echo; `script=calling` and
+  `script=failing`: a call each time
+- `jail`: models may call (`tests.fake_jail`); `jail=broken`: the jail's self-test has found a fault,
+  `jail=untested`: nobody has asked for it yet
 
 The rest is what `tests.harness.parse_session` reads.
 """
@@ -26,6 +29,7 @@ from agentkernel.engine.scripted import echo
 from agentkernel.process import Owner
 from agentkernel.protocol.verbs import VERBS
 from agentkernel.server import Connection
+from tests.fake_jail import BROKEN, FakeJail
 from tests.gguf_files import write_model
 from tests.harness import (
     Exchange,
@@ -53,6 +57,24 @@ def long(_text: str) -> str:
     return " ".join(f"word{i}" for i in range(5000))
 
 
+def calling(_text: str) -> str:
+    """A script that always makes a call that works."""
+    return 'TOOL:calc {"expression": "1 + 1"}'
+
+
+def failing(_text: str) -> str:
+    """A script that always makes a call that fails."""
+    return 'TOOL:calc {"expression": "1 / 0"}'
+
+
+SCRIPTS = {script.__name__: script for script in (echo, long, calling, failing)}
+JAILS = {
+    "jail": FakeJail,
+    "jail=broken": functools.partial(FakeJail, found=BROKEN),
+    "jail=untested": functools.partial(FakeJail, untested=True),
+}
+
+
 @dataclass(slots=True)
 class Session:
     """One session of a transcript; `words` are its settings."""
@@ -66,18 +88,19 @@ class Session:
         tree: dict[str, Any] = {"server": {"port": 0}}
         for word in self.words:
             key, equals, value = word.partition("=")
-            if equals and key not in ("script", "model"):
+            if equals and key not in ("script", "model", "jail"):
                 *sections, last = key.split(".")
                 functools.reduce(lambda node, name: node.setdefault(name, {}), sections, tree)[last] = value
         named = dict(word.split("=", 1) for word in self.words if "=" in word)
         return {
             "models": Path(named.get("models", "models")),
             "settings": tree,
-            "script": {"long": long, "echo": echo}[named.get("script", "echo")],
+            "script": SCRIPTS[named.get("script", "echo")],
             "auto": "stepped" not in self.words,
             "principals": Principals(TOKENS, required=True) if "auth" in self.words else None,
             "model": named.get("model", "a/llama"),
             "engine": PatientEngine if "patient" in self.words else ScriptedEngine,
+            "jail": next((make() for word, make in JAILS.items() if word in self.words), None),
         }
 
 
