@@ -157,6 +157,8 @@ def parse_path(payload: bytes) -> tuple[int, str]:
 
 def parse_file(payload: bytes) -> tuple[int, str, bytes]:
     """PUT_FILE's payload: PID, path and bytes."""
+    if not payload.strip():
+        raise KernelError("MISSING_PID")
     match = _FILE.fullmatch(payload)
     if match is None:
         raise KernelError("FILE_INVALID", "PID, a path, a line's end or |, and bytes")

@@ -168,7 +168,9 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
     served = kernel.models.served.get(process.model_id)
     if served is not None and process.pid in served.processes:
         extra["queue_position"] = served.scheduler.position(process.pid)
-    text = _line(data | {"elapsed_secs": f"{process.elapsed(now):.2f}"} | extra | times)
+    asks = extra["asks"].partition(":")[0]  # the rest is a model's text, and no word
+    shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
+    text = _line(data | shown | extra | {"asks": asks} | times)
     return Answer(data | extra | {"times": times}, text)
 
 
@@ -202,6 +204,8 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
 def why(kernel: Kernel, process: Process) -> Answer:
     """WHY's reply."""
     reason = explain.why(process, kernel.models.served.get(process.model_id))
+    if question := kernel.gate.people.of(process.pid):
+        reason += f": {question.call} {msgspec.json.encode(question.said).decode()}"
     data = {"pid": process.pid, "state": process.state.value, "why": reason}
     return Answer(data, f"PID {process.pid} {reason}")
 

@@ -15,6 +15,7 @@ from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.workspace import Entry, Workspace
 
 _T = TypeVar("_T")
+_NO_FAULT_OF_THE_PATH = ("QUOTA_EXCEEDED", "TOO_LARGE", "PERMISSION_DENIED", "ESANDBOX", "TOOL_FAILED")
 
 
 class ToolVerbs(Lifecycle):
@@ -64,7 +65,12 @@ class ToolVerbs(Lifecycle):
     async def put_file(self, owner: Owner, pid: int, path: str, data: bytes) -> int:
         """Write a file whole; its size. Raises FILE_INVALID or FILE_FAILED."""
         process = self._mine(owner, pid)
-        await self._with_files(process, lambda workspace: workspace.put(path, data))
+        try:
+            await self._with_files(process, lambda workspace: workspace.put(path, data))
+        except KernelError as error:
+            if error.code == "FILE_NOT_FOUND":  # a program removes the folder as it is made
+                raise KernelError("FILE_FAILED", error.message) from error
+            raise
         return len(data)
 
     async def _with_files(self, process: Process, work: Callable[[Workspace], _T]) -> _T:
@@ -73,6 +79,6 @@ class ToolVerbs(Lifecycle):
         except ToolError as error:
             if error.code == "NOT_FOUND":
                 raise KernelError("FILE_NOT_FOUND", error.reason) from error
-            if error.code in ("QUOTA_EXCEEDED", "PERMISSION_DENIED", "ESANDBOX", "TOOL_FAILED"):
+            if error.code in _NO_FAULT_OF_THE_PATH:
                 raise KernelError("FILE_FAILED", error.reason) from error
             raise KernelError("FILE_INVALID", error.reason) from error

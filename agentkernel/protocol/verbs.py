@@ -226,7 +226,7 @@ _TABLE = (
         "write one",
         _OWNER,
         "",
-        (*_PID, "FILE_INVALID", "FILE_NOT_FOUND", "FILE_FAILED"),
+        (*_PID, "FILE_INVALID", "FILE_FAILED"),
     ),
     Verb(
         "SET_PRIORITY",

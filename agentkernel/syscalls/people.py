@@ -17,7 +17,7 @@ Kind = Literal["answer", "approval"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked; `said` is what PS and events show of it."""
+    """What is asked; `said` is what STATUS and WHY show of it."""
 
     kind: Kind
     pid: int
