@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Iterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,8 @@ from agentkernel.errors import KernelError
 from agentkernel.protocol.connection import ServerConnection
 from agentkernel.protocol.framing import Command, Reply, ReplyParser
 from agentkernel.protocol.verbs import VERBS
-from tests.by_hand import ME, Bench, Screen, boot, run
+from tests.by_hand import ME, Bench, Screen, boot, counting, run, settle
+from tests.fake_jail import FakeJail
 from tests.gguf_files import write_model
 
 ANY_VERB = {"BAD_PAYLOAD", "AUTH_REQUIRED", "FORBIDDEN", "SHUTTING_DOWN"}  # §2.6, as far as dispatch goes
@@ -28,11 +31,14 @@ WORDS = (
     "|seed=-1|max_tokens=99999999999999999999|top_k=2147483648|=|;|,|demo|demo.gguf|../x|/etc|big/other|big"
     "|notes.txt|cut|all|{}|null|capability=fast;|capability=x;|from=tale;|share=public;|tale|\0|ü|\\|\n"
     '|{"pid":1}|{"pid":"2","prompt":"more"}|{"session_id":"session-1"}|{"prompt":"hi"}'
+    "|4|5|calc|greet|a.txt|in/a.txt|..|tools=calc;|approve=*;|trust=untrusted;"
+    "|name: greet\ndescription: x\nschema: {type: object}\ncommand: [echo]"
 )
 KEYS = (
     "prompt messages raw max_tokens temperature top_p top_k min_p repeat_penalty seed stop grammar limits "
     "json_schema capability priority on_disconnect interactive tools max_syscalls pid session_id role "
-    "content from share context_strategy memory_prefix"
+    "content from share context_strategy memory_prefix allowed_tools paths read write approve trust "
+    "constrain_tools tool_limits wall_s name description schema command"
 )
 words = st.lists(st.sampled_from(WORDS.split("|")), max_size=4).map(" ".join).map(str.encode)
 keys = st.sampled_from(KEYS.split())
@@ -61,15 +67,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-async def populated(folder: Path) -> Bench:
-    """A kernel with a process that runs, one that waits for input and one that is suspended."""
-    bench = await boot(folder, engine={"slots": 2})
-    await bench.exec("hello")
-    await bench.exec("hello", interactive=True, max_tokens=1)
-    await bench.exec("hello")
-    bench.step(2)
-    bench.kernel.suspend(ME, 3)
-    return bench
+def script(text: str) -> str:
+    """It repeats a call, and else counts."""
+    return text if text.startswith("[[") else counting(text)
+
+
+@contextlib.asynccontextmanager
+async def populated(folder: Path) -> AsyncIterator[Bench]:
+    """A kernel with processes that run, wait for input, an answer and an approval, and are suspended."""
+    with tempfile.TemporaryDirectory() as own:
+        folders = {"state": f"{own}/state", "workspace": f"{own}/workspace"}
+        bench = await boot(folder, script, jail=FakeJail(), engine={"slots": 5}, **folders)
+        await bench.exec("hello")
+        await bench.exec("hello", interactive=True, max_tokens=1)
+        await bench.exec("hello")
+        await bench.exec("[[ASK: ?]]")
+        await bench.exec("[[CALC: 1]]", approve=["calc"])
+        bench.step(3)
+        await settle()
+        bench.kernel.suspend(ME, 3)
+        assert [bench.kernel.gate.people.of(pid) is not None for pid in (4, 5)] == [True, True]
+        yield bench
+        await bench.kernel.drain(0)
+        await bench.kernel.close()
 
 
 async def ask(bench: Bench, session: Session, command: Command) -> KernelError | None:
@@ -90,7 +110,7 @@ async def ask(bench: Bench, session: Session, command: Command) -> KernelError |
         data = connection.success(command.verb, "a:1", answer)
     (reply,) = ReplyParser().receive(data)
     assert isinstance(reply, Reply)
-    if command.verb != "MEMR" or connection.v1:
+    if command.verb not in ("MEMR", "GET_FILE") or connection.v1:
         reply.payload.decode()
     return error
 
@@ -108,11 +128,11 @@ def test_any_payload_of_any_verb_is_answered(
     folder: Path, commands: list[tuple[str, bytes]], v1: bool
 ) -> None:
     async def main() -> None:
-        bench, client = await populated(folder), session(v1=v1)
-        for verb, payload in commands:
-            error = await ask(bench, client, Command(verb, "a", payload))
-            assert error is None or error.code in ANY_VERB | set(VERBS[verb].errors)
-        await bench.kernel.drain(0)
+        client = session(v1=v1)
+        async with populated(folder) as bench:
+            for verb, payload in commands:
+                error = await ask(bench, client, Command(verb, "a", payload))
+                assert error is None or error.code in ANY_VERB | set(VERBS[verb].errors)
 
     run(main())
 
@@ -121,11 +141,10 @@ def test_any_payload_of_any_verb_is_answered(
 @pytest.mark.parametrize("payload", [DEEP, b"\xff", b"1\0"], ids=["deep", "not utf-8", "NUL"])
 def test_what_no_verb_takes_is_an_error_of_the_verb(folder: Path, verb: str, payload: bytes) -> None:
     async def main() -> None:
-        bench = await populated(folder)
-        error = await ask(bench, session(v1=True), Command(verb, "a", payload))
+        async with populated(folder) as bench:
+            error = await ask(bench, session(v1=True), Command(verb, "a", payload))
         if verb != "AUTH":  # without authentication any token will do
             assert error is not None
             assert error.code in ANY_VERB | set(VERBS[verb].errors)
-        await bench.kernel.drain(0)
 
     run(main())
