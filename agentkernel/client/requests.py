@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from agentkernel.client import replies
+from agentkernel.client import memoryreplies, replies, toolreplies
 
 T = TypeVar("T")
 Priority = Literal["low", "normal", "high", "critical"]
@@ -52,6 +52,11 @@ class ExecOptions(TypedDict, total=False):
     from_: str
     tools: Sequence[str]
     allowed_tools: Sequence[str]
+    paths: Mapping[str, Sequence[str]]
+    approve: Sequence[str]
+    trust: Literal["trusted", "standard", "untrusted", "confidential"]
+    constrain_tools: bool
+    tool_limits: Mapping[str, Mapping[str, float]]
     max_syscalls: int
     limits: Mapping[str, int]
 
@@ -213,24 +218,78 @@ def drop_snapshot(name: str) -> Request[replies.DroppedSnapshot]:
     return Request("DROP_SNAPSHOT", replies.DroppedSnapshot, name.encode())
 
 
-def memw(pid: int, data: bytes, offset: int = 0) -> Request[replies.Written]:
+def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Written]:
     """Write to a process's memory; a write that finds no room may be queued, and the process waits."""
-    return Request("MEMW", replies.Written, _words(pid, offset) + b"\n" + data)
+    return Request("MEMW", memoryreplies.Written, _words(pid, offset) + b"\n" + data)
 
 
-def memr(pid: int, offset: int = 0, length: int | None = None) -> Request[replies.Read]:
+def memr(pid: int, offset: int = 0, length: int | None = None) -> Request[memoryreplies.Read]:
     """Bytes of a process's memory, without a length all from the offset on."""
-    return Request("MEMR", replies.Read, _words(pid, offset, *([] if length is None else [length])))
+    return Request("MEMR", memoryreplies.Read, _words(pid, offset, *([] if length is None else [length])))
 
 
-def mem() -> Request[replies.KernelMemory]:
+def mem() -> Request[memoryreplies.KernelMemory]:
     """What memory and contexts take, of all processes."""
-    return Request("MEM", replies.KernelMemory)
+    return Request("MEM", memoryreplies.KernelMemory)
 
 
-def process_mem(pid: int) -> Request[replies.ProcessMemory]:
+def process_mem(pid: int) -> Request[memoryreplies.ProcessMemory]:
     """What a process's memory and context take."""
-    return Request("MEM", replies.ProcessMemory, _words(pid))
+    return Request("MEM", memoryreplies.ProcessMemory, _words(pid))
+
+
+def list_tools() -> Request[toolreplies.ToolList]:
+    """What models can call."""
+    return Request("LIST_TOOLS", toolreplies.ToolList)
+
+
+def tool_info(name: str) -> Request[toolreplies.Tool]:
+    """A tool's schema and limits."""
+    return Request("TOOL_INFO", toolreplies.Tool, name.encode())
+
+
+def register_tool(description: str | Mapping[str, Any]) -> Request[toolreplies.NamedTool]:
+    """Add a tool, described in YAML or JSON, or by what that would hold."""
+    data = description.encode() if isinstance(description, str) else msgspec.json.encode(description)
+    return Request("REGISTER_TOOL", toolreplies.NamedTool, data)
+
+
+def unregister_tool(name: str) -> Request[toolreplies.NamedTool]:
+    """Forget a tool that was registered."""
+    return Request("UNREGISTER_TOOL", toolreplies.NamedTool, name.encode())
+
+
+def answer(pid: int, text: str) -> Request[toolreplies.Replied]:
+    """Answer what a process asks a person."""
+    payload = msgspec.json.encode({"pid": pid, "prompt": text})
+    return Request("ANSWER", toolreplies.Replied, payload)
+
+
+def approve(pid: int, call: int) -> Request[toolreplies.Replied]:
+    """Let a process make the call it wants approval for."""
+    return Request("APPROVE", toolreplies.Replied, _words(pid, call))
+
+
+def deny(pid: int, call: int, reason: str = "") -> Request[toolreplies.Replied]:
+    """Refuse it; the model is told the reason."""
+    return Request("DENY", toolreplies.Replied, _words(pid, call, reason))
+
+
+def list_files(pid: int, path: str = ".") -> Request[toolreplies.FileList]:
+    """What is in a process's workspace, or in a folder of it; also when the process has ended."""
+    return Request("LIST_FILES", toolreplies.FileList, _words(pid, path))
+
+
+def get_file(pid: int, path: str) -> Request[toolreplies.FileData]:
+    """The bytes of a file of a process's workspace."""
+    return Request("GET_FILE", toolreplies.FileData, _words(pid, path))
+
+
+def put_file(pid: int, path: str, data: bytes) -> Request[toolreplies.FileWritten]:
+    """Write a file into a process's workspace. Raises ValueError for a path with a line's end or `|`."""
+    if {"\n", "|"} & set(path):
+        raise ValueError(f"{path!r}: a path can't be sent that holds a line's end or |")
+    return Request("PUT_FILE", toolreplies.FileWritten, _words(pid, path) + b"\n" + data)
 
 
 def set_priority(pid: int, priority: Priority) -> Request[replies.Prioritised]:
