@@ -143,7 +143,7 @@ class Calling(Turns):
         except KernelError as error:
             raise ToolError("TOOL_FAILED", error.message) from None
         except asyncio.CancelledError:  # the parent has ended; the engine may have the child already
-            admitted.add_done_callback(lambda done: done.exception() or self._kill(process))
+            admitted.add_done_callback(lambda done: None if done.exception() else self._kill(process))
             raise
         return heard
 

@@ -41,7 +41,7 @@ class Held(FakeJail):
 async def calling(
     folder: Path, said: Mapping[str, str], jail: FakeJail | None = None, **settings: Any
 ) -> Bench:
-    """A kernel whose model answers each of these inputs so, and any other with `ok`; events are on its screen."""
+    """A kernel whose model answers these inputs so, and any other with `ok`; all events are on its screen."""
     jail = Held() if jail is None else jail
     bench = await boot(folder, lambda text: said.get(text, "ok"), jail=jail, **settings)
     bench.kernel.events.subscribe(_Everyone, bench.screen)
@@ -59,6 +59,13 @@ async def rest(bench: Bench) -> None:
     await settle()
     while bench.engine.step():
         await settle()
+
+
+async def called(bench: Bench, process: Process) -> None:
+    """Wait for a call that a thread serves; no time passes."""
+    while process.calls:
+        await settle()
+    await rest(bench)
 
 
 def audited(bench: Bench) -> list[dict[str, Any]]:
