@@ -111,13 +111,17 @@ Oracle = Callable[[Seen], None]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A hostile program and what must be true of its report and its outcome."""
+    """A hostile program and what must be true of its report and its outcome.
+
+    `calls` gives it `call`, for system calls by name or number; `layer` is what a jail needs to hold it.
+    """
 
     name: str
     program: str
     inside: tuple[Oracle, ...]
     limits: Limits = QUICK
     calls: bool = False
+    layer: str = "limits"
 
     def job(self, facts: Facts, owner: int) -> Job:
         """The job that runs it as a program, with the token on its command line."""

@@ -1,10 +1,12 @@
-"""The jail that attacks run against, on a host with secrets; without a jail they are skipped, loudly."""
+"""The jails that attacks run against, on a host with secrets; what has no jail is skipped, loudly."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,29 +14,41 @@ from pathlib import Path
 import pytest
 
 from agentkernel.jail.link import Spawner
-from tests.jail.attacks.scene import KERNEL_SECRET, Scene, children, furnish
+from tests.jail.attacks.scene import KERNEL_SECRET, Scene, furnish
 
+# Starts a spawner that doesn't find what is stronger than the backend to be attacked.
+_LEAVING_OUT = """
+from agentkernel.jail import {stronger}, spawner
+{stronger}.missing = lambda: "left out by this test"
+spawner.main()
+"""
+_BACKENDS = {"bwrap": None, "landlock": "bwrap"}
 _unverified: list[str] = []
 
 
-@pytest.fixture(scope="session")
-def scene() -> Iterator[Scene]:
+@contextlib.contextmanager
+def _scene(backend: str) -> Iterator[Scene]:
     """A jail that has passed its self-test, started by a kernel whose environment and files hold secrets."""
     # Not below pytest's folder, which is closed to other users: the jail alone must hide what is here.
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     furnish(folder)
-    before = children(os.getpid())
+    stronger = _BACKENDS[backend]
+    own = (
+        {"command": (sys.executable, "-I", "-c", _LEAVING_OUT.format(stronger=stronger))} if stronger else {}
+    )
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         patch.setenv("AGENTKERNEL_SECRET", KERNEL_SECRET)
         inherited = os.open(folder / "secret.txt", os.O_RDONLY)
         os.set_inheritable(inherited, True)
-        jail = Spawner()
+        jail = Spawner(**own)
         verdict = runner.run(jail.start())
         try:
-            if not verdict.levels:
-                _unverified.append("; ".join(verdict.faults))
+            if verdict.backend != backend or not verdict.levels:
+                _unverified.append(f"{backend}: {'; '.join(verdict.faults)}")
                 pytest.skip(f"sandbox not verified: {_unverified[-1]}")
-            made = Scene(jail, runner, folder, before)
+            made = Scene(
+                jail, runner, folder, "standard" if "standard" in verdict.levels else verdict.levels[0]
+            )
             made.serves()
             made.unchanged()
             yield made
@@ -44,9 +58,23 @@ def scene() -> Iterator[Scene]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def scene() -> Iterator[Scene]:
+    """The strongest jail."""
+    with _scene("bwrap") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def weaker_scene() -> Iterator[Scene]:
+    """The jail for trusted programs on machines without a stronger one."""
+    with _scene("landlock") as made:
+        yield made
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end of the run, whatever its verbosity, that no attack was tried."""
+    """Say at the end of the run, whatever its verbosity, what no attack was tried on."""
     for reason in _unverified:
         terminalreporter.write_line(
-            f"SANDBOX NOT VERIFIED, no attack was tried: {reason}", red=True, bold=True
+            f"SANDBOX NOT VERIFIED, no attack was tried on {reason}", red=True, bold=True
         )

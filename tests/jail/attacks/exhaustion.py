@@ -90,7 +90,7 @@ PROCESSES = (
             say("fork", errno.errorcode[fault.errno])
         say("held", held)
         """,
-        (refused("fork"), at_most("held", QUICK.pids), ended()),
+        (refused("fork"), at_most("held", QUICK.pids + 2), ended()),
     ),
     Attack(
         "as many threads as it gets",
@@ -106,7 +106,7 @@ PROCESSES = (
         say("held", held)
         os._exit(0)
         """,
-        (refused("thread"), at_most("held", QUICK.pids), ended()),
+        (refused("thread"), at_most("held", QUICK.pids + 2), ended()),
     ),
 )
 
@@ -167,18 +167,19 @@ MEMORY = (
         say("count", count)
         """,
         (_stopped_or_refused, _within_memory),
+        _limits(memory_mb=32),
     ),
 )
 
 DISK = (
-    Attack("huge file", _filling("/workspace/huge%d", 1, 64), (_stopped_or_refused,)),
-    Attack("many files of an allowed size", _filling("/workspace/part%d", 60, 1), (_stopped_or_refused,)),
+    Attack("huge file", _filling("huge%d", 1, 64), (_stopped_or_refused,)),
+    Attack("many files of an allowed size", _filling("part%d", 60, 1), (_stopped_or_refused,)),
     Attack(
         "sparse file of a terabyte",
         """
         import signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        with open("/workspace/sparse", "wb") as file:
+        with open("sparse", "wb") as file:
             attempt("truncate", file.truncate, 1 << 40)
             attempt("allocate", os.posix_fallocate, file.fileno(), 0, 1 << 40)
         """,
@@ -191,7 +192,7 @@ DISK = (
         count = 0
         try:
             while count < 4000:
-                makers[count % 3]("/workspace/%d" % count)
+                makers[count % 3]("%d" % count)
                 count += 1
         except OSError as fault:
             say("full", errno.errorcode[fault.errno])
@@ -202,7 +203,6 @@ DISK = (
     Attack(
         "a tree deeper than a path is long",
         """
-        os.chdir("/workspace")
         for depth in range(120):
             os.mkdir("d" * 200)
             os.chdir("d" * 200)

@@ -29,7 +29,7 @@ LINGERING = (
                     except OSError:
                         pass
                 while True:
-                    with open("/workspace/alive", "w") as file:
+                    with open("alive", "w") as file:
                         file.write("still")
             os._exit(0)
         os.wait()
@@ -103,7 +103,6 @@ LINGERING = (
         "crash with a core dump",
         """
         import resource
-        os.chdir("/workspace")
         try:
             resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
         except (OSError, ValueError):
@@ -172,6 +171,7 @@ REACHING = (
         say("met", " ".join(map(str, met - mine)) or "nothing")
         """,
         (refused("kill.*"), only("met", "nothing"), ended()),
+        layer="namespaces",
     ),
     Attack(
         "death for all who can be signalled",
@@ -184,7 +184,7 @@ REACHING = (
         os.kill(0, signal.SIGTERM)
         try:
             os.kill(facts["kernel"], 0)
-        except ProcessLookupError:
+        except OSError:
             os.kill(-1, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
         """,

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec import structs
+
+from agentkernel.jail.link import Spawner
 from agentkernel.jail.owners import jail_uid
-from agentkernel.jail.port import Jail, Job, Outcome
+from agentkernel.jail.port import Job, Outcome, Trust
 from agentkernel.syscalls.workspace import Workspace
 from tests.jail.attacks.attack import QUICK, Attack, Facts, Seen, seen
 
@@ -44,14 +47,14 @@ _STRAY = (
 _IPC = ("shm", "sem", "msg")
 _HARMLESS = """
 import os, sys
-with open("/workspace/harmless.txt", "w") as file:
+with open("harmless.txt", "w") as file:
     file.write(str(417 + 268))
-with open("/workspace/harmless.txt") as file:
+with open("harmless.txt") as file:
     print("sum", file.read(), sys.stdin.read())
 """
 _VISIT = """
 import os, stat
-for folder, folders, files in os.walk("/workspace"):
+for folder, folders, files in os.walk("."):
     for name in files:
         path = os.path.join(folder, name)
         try:
@@ -72,7 +75,7 @@ for each in range(3):
         os.setsid()
         break
 else:
-    open("/workspace/up", "w").close()
+    open("up", "w").close()
 while True:
     try:
         os.fork()
@@ -98,10 +101,10 @@ class Traces:
 class Scene:
     """A jail, an event loop to run it on, and a folder with secrets, a neighbour's files and workspaces."""
 
-    jail: Jail
+    jail: Spawner
     runner: asyncio.Runner
     folder: Path
-    others: frozenset[int]  # processes that the kernel had started before
+    trust: Trust  # of all jobs: the first that the backend is good for
     owners: int = 100
     calm: Traces | None = None
 
@@ -118,7 +121,7 @@ class Scene:
         path = workspace.make()
         places = (self.folder / "secret.txt", path, self.folder / "n")
         try:
-            yield owner, Facts(token, os.getpid(), min(self.spawners()), *map(str, places))
+            yield owner, Facts(token, os.getpid(), self.spawner, *map(str, places))
         finally:
             self.jail.forget(owner)
             workspace.remove()
@@ -133,8 +136,8 @@ class Scene:
             ear.bind("\0" + facts.token)
             job = attack.code_job(facts, owner) if ahead else attack.job(facts, owner)
             if ahead:
-                self.jail.warm(owner, job)
-            outcome = self.wait(self.jail.run(job))
+                self.jail.warm(owner, structs.replace(job, trust=self.trust))
+            outcome = self.run(job)
             assert not running(facts.token), "processes are left"
             with contextlib.suppress(BlockingIOError):
                 raise AssertionError(f"the host heard {ear.recv(100, socket.MSG_DONTWAIT)!r}")
@@ -144,14 +147,20 @@ class Scene:
             self._strays(facts)
         return seen(outcome)
 
-    def spawners(self) -> frozenset[int]:
-        """The processes that make jails."""
-        return children(os.getpid()) - self.others
+    @property
+    def spawner(self) -> int:
+        """The process that makes the jails."""
+        assert self.jail.os_pid is not None
+        return self.jail.os_pid
+
+    def run(self, job: Job) -> Outcome:
+        """Run a job to its end."""
+        return self.wait(self.jail.run(structs.replace(job, trust=self.trust)))
 
     def serves(self) -> None:
         """A harmless job of somebody else comes out right."""
         with self.process() as (owner, facts):
-            check_harmless(self.wait(self.jail.run(harmless(facts, owner))), facts)
+            check_harmless(self.run(harmless(facts, owner)), facts)
             made_by = (Path(facts.workspace) / "harmless.txt").stat().st_uid
             assert made_by == (jail_uid(owner) or os.geteuid())
 
@@ -165,7 +174,7 @@ class Scene:
     def _visit(self, workspace: str, owner: int) -> None:
         """The owner's next job in what was left of the workspace sees nothing of the host through it."""
         job = Job(f"visit-{owner}", owner, code=_VISIT, workspace=workspace, limits=QUICK)
-        outcome = self.wait(self.jail.run(job))
+        outcome = self.run(job)
         assert outcome.killed in ("", "workspace"), outcome
         assert outcome.killed or b"visited=did" in outcome.output, outcome
         assert b"s3cret" not in outcome.output
@@ -181,11 +190,10 @@ class Scene:
                 assert told.st_uid or not told.st_mode & 0o6000, f"{name} runs as root"
 
     def _traces(self) -> Traces:
-        spawners = self.spawners()
-        ours = (*sorted(spawners), os.getpid())
+        ours = (self.spawner, os.getpid())
         files = (self.folder / "secret.txt", *(self.folder / "n").iterdir())
         return Traces(
-            processes=frozenset(_below(spawners)),
+            processes=frozenset(_below(self.spawner)),
             descriptors={pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ours},
             mounts="".join(Path(f"/proc/{pid}/mountinfo").read_text() for pid in ours),
             ipc="".join(Path(f"/proc/sysvipc/{kind}").read_text() for kind in _IPC),
@@ -233,11 +241,6 @@ def running(token: str) -> list[int]:
     return found
 
 
-def children(parent: int) -> frozenset[int]:
-    """The processes started by a process."""
-    return frozenset(pid for pid, started_by in _parents().items() if started_by == parent)
-
-
 def _processes() -> list[int]:
     mine = os.getpid()
     return [
@@ -255,9 +258,8 @@ def _parents() -> dict[int, int]:
     return found
 
 
-def _below(roots: frozenset[int]) -> set[int]:
-    parents = _parents()
-    found = set(roots) & parents.keys()
+def _below(root: int) -> set[int]:
+    parents, found = _parents(), {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return found

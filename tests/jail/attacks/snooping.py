@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tests.jail.attacks.attack import Attack, Seen, ended, only, refused, reports
 
-_NULL_DEVICES = ("null", "zero", "full", "random", "urandom", "fd", "stdin", "stdout", "stderr", "shm")
-_TERMINALS = ("tty", "pts", "ptmx", "core", "mqueue")
+_DEVICES = {"null", "zero", "full", "random", "urandom", "fd", "stdin", "stdout", "stderr", "shm"}
 
 
 def _environment(told: Seen) -> None:
@@ -19,6 +18,12 @@ def _environment(told: Seen) -> None:
     }
 
 
+def _devices(told: Seen) -> None:
+    """None but those that hold nothing, if they can be listed at all."""
+    found = told.matching("devices")["devices"]
+    assert found == "EACCES" or set(found.removeprefix("did:").split()) <= _DEVICES, found
+
+
 FILES = (
     Attack(
         "reads of the host's secrets",
@@ -26,7 +31,7 @@ FILES = (
         home = os.path.dirname(facts["secret"])
         for name, path in (
             ("shadow", "/etc/shadow"), ("root", "/root"), ("home", "/home"), ("log", "/var/log"),
-            ("secret", facts["secret"]), ("state", home), ("own", facts["workspace"]),
+            ("secret", facts["secret"]), ("state", home),
             ("neighbour", facts["neighbour"]), ("boot", "/boot"), ("ssh", "/etc/ssh"), ("spool",
             "/var/spool"),
             ("run", "/run/systemd"), ("docker", "/var/run/docker.sock"), ("sudo", "/etc/sudoers"),
@@ -36,42 +41,41 @@ FILES = (
             attempt("stat." + name, os.stat, path)
         """,
         (
-            refused("open.*", "list.shadow", "list.secret", "list.state", "list.own", "list.neighbour"),
+            refused("open.*", "list.shadow", "list.secret", "list.state", "list.neighbour"),
             ended(),
         ),
     ),
     Attack(
         "traversal",
         """
-        inside = os.open("/workspace", os.O_RDONLY)
+        inside = os.open(".", os.O_RDONLY)
         for depth in range(1, 12):
             up = "../" * depth
             for name in ("secret", "neighbour"):
-                attempt("path.%s" % name, os.stat, "/workspace/" + up + facts[name])
-                attempt("at.%s" % name, lambda: os.stat(up + facts[name].lstrip("/"), dir_fd=inside))
-        attempt("root", os.stat, "/proc/self/root" + facts["secret"])
-        attempt("first", os.stat, "/proc/1/root" + facts["secret"])
-        attempt("working", os.stat, "/proc/self/cwd/../.." + facts["secret"])
+                attempt("path.%s" % name, open, up + facts[name])
+                way = up + facts[name].lstrip("/")
+                attempt("at.%s" % name, lambda: os.open(way, os.O_RDONLY, dir_fd=inside))
+        attempt("root", open, "/proc/self/root" + facts["secret"])
+        attempt("first", open, "/proc/1/root" + facts["secret"])
+        attempt("working", open, "/proc/self/cwd/../.." + facts["secret"])
         attempt("first.working", os.listdir, "/proc/1/cwd")
-        attempt("overlong", os.stat, "/workspace/" + "./" * 2040 + ".." + facts["secret"])
-        attempt("parent", os.stat, os.path.join("/workspace/..", facts["workspace"].lstrip("/")))
+        attempt("overlong", open, "./" * 2040 + ".." + facts["secret"])
         """,
         (
-            refused("path.*", "at.*", "root", "first", "working", "first.working", "overlong", "parent"),
+            refused("path.*", "at.*", "root", "first", "working", "first.working", "overlong"),
             ended(),
         ),
     ),
     Attack(
         "symbolic links out of the workspace",
         """
-        os.chdir("/workspace")
         for name, target in (
             ("sum.txt", facts["secret"]), ("out", os.path.dirname(facts["secret"])), ("root", "/proc/1/root"),
             ("shadow", "/etc/shadow"), ("up", "../../../../../../.." + facts["secret"]), ("loop", "loop"),
             ("theirs", facts["neighbour"]),
         ):
             os.symlink(target, name)
-            attempt("follow." + name, os.stat, name)
+            attempt("follow." + name, open, name)
             attempt("write." + name, open, name, "r+b")
         say("planted", "did")
         """,
@@ -85,16 +89,16 @@ FILES = (
             "/etc/shadow"),
             ("shell", "/bin/sh"), ("python", sys.executable),
         ):
-            attempt("link." + name, os.link, source, "/workspace/" + name)
+            attempt("link." + name, os.link, source, name)
         try:
             python = os.open(sys.executable, os.O_RDONLY)
         except OSError:
             python = os.open("/bin/sh", os.O_RDONLY)
-        attempt("link.fd", lambda: os.link("/proc/self/fd/%d" % python, "/workspace/fd"))
-        with open("/workspace/one", "w") as file:
+        attempt("link.fd", lambda: os.link("/proc/self/fd/%d" % python, "fd"))
+        with open("one", "w") as file:
             file.write("1")
         for count in range(3):
-            attempt("own", os.link, "/workspace/one", "/workspace/one%d" % count)
+            attempt("own", os.link, "one", "one%d" % count)
         """,
         (refused("link.*"), reports("own", "did", "EPERM"), ended()),
     ),
@@ -102,14 +106,13 @@ FILES = (
         "FIFOs and devices among the files",
         """
         import stat
-        os.chdir("/workspace")
         attempt("fifo", os.mkfifo, "sum.txt")
         for name, kind, number in (
             ("null", stat.S_IFCHR, (1, 3)), ("memory", stat.S_IFCHR, (1, 1)), ("log", stat.S_IFCHR, (1, 11)),
             ("disk", stat.S_IFBLK, (254, 0)), ("other", stat.S_IFBLK, (8, 0)), ("tun", stat.S_IFCHR, (10,
             200)),
         ):
-            for folder in ("/workspace/", "/tmp/", "/dev/shm/"):
+            for folder in ("", "/tmp/", "/dev/shm/"):
                 attempt("make." + name, os.mknod, folder + name, kind | 0o666, os.makedev(*number))
         """,
         (refused("make.*"), reports("fifo", "did", "EPERM"), ended()),
@@ -118,7 +121,6 @@ FILES = (
         "owners, modes and attributes that outlive it",
         """
         import fcntl, struct
-        os.chdir("/workspace")
         with open("/bin/sh", "rb") as shell, open("tool", "wb") as tool:
             tool.write(shell.read(4096))
         attempt("setuid.mode", os.chmod, "tool", 0o6777)
@@ -144,7 +146,6 @@ FILES = (
     Attack(
         "names that break those who list them",
         """
-        os.chdir(b"/workspace")
         for name in (b"\\xff\\xfe", b"a\\nb", b"\\x1b[2J", b"x" * 255, b"-rf", b" ", b"*", b"{}", b"\\\\",
         b"=", b"con\\t"):
             with open(name, "wb") as file:
@@ -160,12 +161,9 @@ FILES = (
         "writes outside the workspace",
         """
         folders = (
-            "/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/bin", "/lib", "/var", "/var/tmp", "/run",
-            "/home", "/root",
-            "/opt", "/srv", "/mnt", "/dev", "/dev/pts", "/dev/mqueue", "/proc", "/sys", "/tmp", "/dev/shm",
-            "/workspace",
-            "/run/lock", "/run/shm",
-            os.path.dirname(facts["secret"]), facts["neighbour"], facts["workspace"],
+            "/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/bin", "/lib", "/var", "/var/tmp", "/run", "/home",
+            "/root", "/opt", "/srv", "/mnt", "/dev", "/dev/pts", "/dev/mqueue", "/proc", "/sys", "/tmp",
+            "/dev/shm", "/run/lock", "/run/shm", os.path.dirname(facts["secret"]), facts["neighbour"], ".",
         )
         open_ones = []
         for folder in folders:
@@ -177,15 +175,14 @@ FILES = (
                 pass
         say("writable", " ".join(open_ones))
         for name, action in (
-            ("replace", lambda: os.rename("/workspace", "/tmp/moved")), ("remove",
-            lambda: os.rmdir("/workspace")),
+            ("replace", lambda: os.rename(os.getcwd(), "/tmp/moved")),
+            ("remove", lambda: os.rmdir(os.getcwd())), ("etc", lambda: os.rename("/etc", "/tmp/etc")),
             ("python", lambda: open(sys.executable, "ab")), ("unlink", lambda: os.unlink("/usr/bin/env")),
-            ("etc", lambda: os.rename("/etc", "/tmp/etc")), ("tmp", lambda: os.rename("/tmp",
-            "/workspace/tmp")),
+            ("tmp", lambda: os.rename("/tmp", "tmp")),
         ):
             attempt("change." + name, action)
         """,
-        (only("writable", "/tmp", "/dev/shm", "/workspace"), refused("change.*"), ended()),
+        (only("writable", "/tmp", "/dev/shm", "."), refused("change.*"), ended()),
     ),
 )
 
@@ -242,7 +239,7 @@ PROBING = (
     Attack(
         "/dev",
         """
-        say("devices", " ".join(os.listdir("/dev")))
+        attempt("devices", lambda: " ".join(os.listdir("/dev")))
         for name in (
             "mem", "kmem", "kmsg", "port", "vda", "sda", "nvme0n1", "loop0", "loop-control", "kvm", "fuse",
             "vsock",
@@ -253,7 +250,7 @@ PROBING = (
         ):
             attempt("open." + name, os.open, "/dev/" + name, os.O_RDWR | os.O_NOCTTY)
         """,
-        (only("devices", *_NULL_DEVICES, *_TERMINALS), refused("open.*"), ended()),
+        (_devices, refused("open.*"), ended()),
     ),
     Attack(
         "the terminal of who started the kernel",

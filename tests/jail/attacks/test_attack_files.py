@@ -22,11 +22,11 @@ from agentkernel.syscalls.workspace import Workspace
 from tests.jail.attacks.attack import PYTHON, QUICK, Facts
 from tests.jail.attacks.scene import ONLY_THERE, Scene, pipe
 
-_ROUNDS, _MOST_ROUNDS = 300, 20_000
+_ROUNDS, _MOST_ROUNDS = 300, 10_000
+_ENDS = ("ok", "PATH_ESCAPE", "NOT_A_FILE")
 _SWAP = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
-os.chdir("/workspace")
 secret, folder = sys.argv[1:3]
 def plant():
     for name, target in (("link", secret), ("way", folder)):
@@ -53,9 +53,9 @@ while True:
 _LEASE = """
 import fcntl, os, signal
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-file = os.open("/workspace/notes.txt", os.O_RDWR)
+file = os.open("notes.txt", os.O_RDWR)
 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-open("/workspace/up", "w").close()
+open("up", "w").close()
 while True:
     signal.pause()
 """
@@ -103,7 +103,8 @@ def test_file_tools_never_leave_the_workspace_while_its_names_are_swapped(scene:
         changes: Counter[str] = Counter()
 
         def one_round() -> None:
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(OSError):  # it was swapped just now
+                Path(facts.workspace, "pipe").unlink(missing_ok=True)
                 os.mkfifo(Path(facts.workspace, "pipe"))
             for path in ("notes.txt", "d/theirs.txt", "way/theirs.txt", "link"):
                 _told(readings, files.read_file, workspace, path)
@@ -117,14 +118,12 @@ def test_file_tools_never_leave_the_workspace_while_its_names_are_swapped(scene:
         def race() -> None:
             for done in range(_MOST_ROUNDS):
                 one_round()
-                met = [readings["ok"], changes["ok"], readings["PATH_ESCAPE"], changes["PATH_ESCAPE"]]
-                if done >= _ROUNDS and min(met) > 100:
+                if done >= _ROUNDS and all(min(met[end] for end in _ENDS) > 0 for met in (readings, changes)):
                     break
 
         scene.wait(_while_it_runs(scene, owner, facts, _SWAP, race))
         for met in (readings, changes):
-            assert min(met["ok"], met["PATH_ESCAPE"]) > 100, met
-            assert met["NOT_A_FILE"] > 0, met
+            assert min(met[end] for end in _ENDS) > 0, met
     scene.serves()
     scene.unchanged()
 

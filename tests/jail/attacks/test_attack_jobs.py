@@ -41,7 +41,7 @@ def _end(scene: Scene, **given: object) -> Outcome | KernelError:
     with scene.process() as (owner, facts):
         default = {"key": f"job-{owner}", "owner": owner, "workspace": facts.workspace, "limits": QUICK}
         try:
-            ended: Outcome | KernelError = scene.wait(scene.jail.run(Job(**(default | given))))
+            ended: Outcome | KernelError = scene.run(Job(**(default | given)))
         except KernelError as refused:
             ended = refused
         if isinstance(ended, KernelError):
@@ -139,12 +139,12 @@ def test_a_jobs_environment_reaches_no_program_outside_of_the_jail(
 
 def test_a_path_of_the_environment_chooses_no_program_outside_of_the_jail(scene: Scene) -> None:
     with scene.process() as (owner, facts):
-        planted = scene.wait(scene.jail.run(Job("plant", owner, code=_PLANT, workspace=facts.workspace)))
+        planted = scene.run(Job("plant", owner, code=_PLANT, workspace=facts.workspace))
         assert planted.status == 0, planted
         path = {"PATH": f"{facts.workspace}:/workspace:."}
         for given in ({"argv": ("/usr/bin/env",)}, {"code": "print(1)"}):
             job = Job("path", owner, **given, environment=path, workspace=facts.workspace)
-            assert b"planted" not in scene.wait(scene.jail.run(job)).output
+            assert b"planted" not in scene.run(job).output
 
 
 def test_input_that_is_not_read_or_is_large_stops_nobody(scene: Scene) -> None:
@@ -179,7 +179,7 @@ def test_zombies_of_many_quick_jobs_are_nobodys_limit(scene: Scene) -> None:
             job = Job(
                 f"zombies-{number}", owner, code=_LEAVE_ZOMBIES, workspace=facts.workspace, limits=QUICK
             )
-            ended = scene.wait(scene.jail.run(job))
+            ended = scene.run(job)
             assert (ended.status, ended.output) == (0, b"1\n"), f"job {number}: {ended}"
     scene.serves()
     scene.unchanged()

@@ -23,13 +23,13 @@ from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, p
 _SECRET = "s3cret-of-the-neighbour"
 _NEIGHBOUR = """
 import os, sys
-with open("/workspace/private.txt", "w") as file:
+with open("private.txt", "w") as file:
     file.write("s3cret-of-the-neighbour")
 given = sys.stdin.read()
-open("/workspace/up", "w").close()
-with open("/workspace/go") as go:
+open("up", "w").close()
+with open("go") as go:
     go.read()
-with open("/workspace/private.txt") as file:
+with open("private.txt") as file:
     kept = file.read()
 print(os.environ["TOKEN"] == sys.argv[1] == given == kept)
 """
