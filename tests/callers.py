@@ -63,9 +63,10 @@ async def rest(bench: Bench) -> None:
 
 async def called(bench: Bench, process: Process) -> None:
     """Wait for a call that a thread serves; no time passes."""
+    await rest(bench)
     while process.calls:
         await settle()
-    await rest(bench)
+        await rest(bench)
 
 
 def audited(bench: Bench) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ class Program:
 async def run(call: Invocation, program: Program) -> str:
     """Run it with the workspace, as far as the process may read and write all of that."""
     permits, workspace = call.permits, call.services.workspace(call.process)
+    limits = call.limits.halved() if permits.trust == "untrusted" else call.limits  # what the jail makes of it
     seen = permits.read == EVERYTHING
     job = Job(
         key=f"{call.process.pid}.{call.number}",
@@ -125,9 +126,12 @@ async def run(call: Invocation, program: Program) -> str:
         limits=call.limits,
     )
     try:
-        return printed(await call.services.jailed(call, job), call.limits)
+        return printed(await call.services.jailed(call, job), limits)
     finally:
         workspace.touched()
+
+
+_CODES = {"wall": "TIMEOUT", "cpu": "TIMEOUT", "cancelled": "TOOL_FAILED"}
 
 
 def printed(outcome: Outcome, limits: Limits) -> str:
@@ -142,8 +146,7 @@ def printed(outcome: Outcome, limits: Limits) -> str:
             "workspace": f"put more than {limits.workspace_mb} MB or {limits.workspace_files} files there",
             "cancelled": "was cancelled",
         }[outcome.killed]
-        code = "TIMEOUT" if outcome.killed in ("wall", "cpu") else "TOO_LARGE"
-        raise ToolError(code, f"{what}\n{text}".removesuffix("\n"))
+        raise ToolError(_CODES.get(outcome.killed, "TOO_LARGE"), f"{what}\n{text}".removesuffix("\n"))
     if outcome.status:
         how = f"signal {-outcome.status}" if outcome.status < 0 else f"status {outcome.status}"
         raise ToolError("TOOL_FAILED", f"ended with {how}\n{text}".removesuffix("\n"))

@@ -1,0 +1,519 @@
+"""The built-in tools, each called by a process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentkernel.errors import KernelError
+from agentkernel.jail.port import Limits
+from agentkernel.process import State, Wait
+from agentkernel.syscalls import builtin
+from agentkernel.syscalls.errors import ToolError
+from agentkernel.syscalls.table import SYSCALLS
+from tests.by_hand import ME, OTHER, Gated, run, settle
+from tests.callers import NO_FILES, SUM, Held, call, called, calling, context, outcomes, rest
+from tests.fake_jail import FakeJail, ended
+
+
+async def results(folder: Path, *said: str, jail: FakeJail | None = None, **fields) -> list[str]:
+    """What these calls, one a turn, come to."""
+    settings = {"engine": {"context": 4096}, "tools": {"result_bytes": 3000}}
+    bench = await calling(folder, {f"turn {i}": each for i, each in enumerate(said)}, jail or FakeJail(), **settings)
+    process = await bench.exec("turn 0", interactive=True, max_syscalls=100, max_tokens=3000, **fields)
+    for turn in range(1, len(said)):
+        await called(bench, process)
+        await bench.kernel.send_input(ME, 1, f"turn {turn}", bench.screen)
+    await called(bench, process)
+    assert process.wait is Wait.INPUT
+    return context(process).split("|")[1::2]
+
+
+def test_every_tool_of_the_table_has_a_function_and_no_function_is_left_over() -> None:
+    assert builtin.HANDLERS.keys() == SYSCALLS.keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        (call("calc", expression="417 + 268"), "685"),
+        (call("calc", expression="10/4"), "2.5"),
+        (call("sleep", seconds=0), "ok: slept 0 seconds"),
+        (call("python", code="hello\n", stdin="in\n"), "hello\nin"),
+        (call("shell", argv=["echo", "a b", "c"]), "a b c"),
+        (call("shell", argv=["/usr/bin/echo", "a"]), "a"),
+    ],
+)
+def test_a_result_is_what_the_model_was_trained_on(tmp_path: Path, said: str, result: str) -> None:
+    async def main() -> None:
+        assert await results(tmp_path, said, paths=NO_FILES) == [result]
+
+    run(main())
+
+
+def test_files_are_written_read_listed_searched_and_deleted(tmp_path: Path) -> None:
+    async def main() -> None:
+        assert await results(
+            tmp_path,
+            call("write_file", path="a/sum.txt", content="685"),
+            call("append_file", path="a/sum.txt", content="\nend"),
+            call("read_file", path="a/sum.txt"),
+            call("list_files", path="a"),
+            call("list_files"),
+            call("search_text", query="end"),
+            call("delete_file", path="a/sum.txt"),
+            call("read_file", path="a/sum.txt"),
+        ) == [
+            "ok: wrote 3 bytes to a/sum.txt",
+            "ok: appended 4 bytes to a/sum.txt",
+            "685\nend",
+            "sum.txt",
+            "a/",
+            "a/sum.txt:2: end",
+            "ok: deleted a/sum.txt",
+            "error: NOT_FOUND: no such file: a/sum.txt",
+        ]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("said", "paths", "allowed"),
+    [
+        (call("read_file", path="in/x"), {"read": ["in/*"]}, True),
+        (call("read_file", path="out/x"), {"read": ["in/*"]}, False),
+        (call("read_file", path="in/../out/x"), {"read": ["in/*"]}, False),
+        (call("list_files"), {"read": ["in/*"]}, False),
+        (call("search_text", query="x"), {"read": ["in/*"]}, False),
+        (call("write_file", path="in/x", content=""), {"write": []}, False),
+        (call("write_file", path="in/x", content=""), {"read": []}, True),
+        (call("append_file", path="out/x", content=""), {"write": ["in/*"]}, False),
+        (call("delete_file", path="out/x"), {"write": ["in/*"]}, False),
+    ],
+)
+def test_files_outside_a_processs_paths_are_not_touched(tmp_path: Path, said: str, paths, allowed) -> None:
+    async def main() -> None:
+        (result,) = await results(tmp_path, said, paths=paths)
+        assert result.startswith("error: NOT_ALLOWED: ") is not allowed
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "argv", [["gcc"], ["/tmp/ls"], ["../bin/ls"], ["/usr/bin/../bin/ls"], [""]]
+)
+def test_the_shell_runs_only_programs_of_its_list(tmp_path: Path, argv: list[str]) -> None:
+    async def main() -> None:
+        jail = FakeJail()
+        (result,) = await results(tmp_path, call("shell", argv=argv), jail=jail, paths=NO_FILES)
+        assert result.startswith("error: NOT_ALLOWED: ")
+        assert jail.jobs == []
+
+    run(main())
+
+
+def test_a_program_gets_its_code_arguments_and_input(tmp_path: Path) -> None:
+    async def main() -> None:
+        jail = FakeJail()
+        python = call("python", code="c", argv=["-x", "é"], stdin="é")
+        await results(tmp_path, python, call("shell", argv=["/bin/sort", "-r"], stdin="b\na"), jail=jail)
+        python, shell = jail.jobs
+        assert (python.code, python.argv, python.stdin, python.key) == ("c", ("-x", "é"), "é".encode(), "1.1")
+        assert (shell.code, shell.argv, shell.stdin, shell.key) == (None, ("sort", "-r"), b"b\na", "1.2")
+        assert python.workspace == str(tmp_path / "workspace" / "1")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("killed", "code", "said"),
+    [
+        ("wall", "TIMEOUT", "stopped after 6 seconds"),
+        ("cpu", "TIMEOUT", "used more than 8 seconds of the processor"),
+        ("memory", "TOO_LARGE", "used more than 128 MB of memory"),
+        ("output", "TOO_LARGE", "wrote more than 65536 bytes of output"),
+        ("workspace", "TOO_LARGE", "put more than 16 MB or 1024 files there"),
+        ("cancelled", "TOOL_FAILED", "was cancelled"),
+    ],
+)
+def test_what_a_job_was_killed_for_is_told_with_what_it_wrote(killed: str, code: str, said: str) -> None:
+    with pytest.raises(ToolError) as failed:
+        builtin.printed(ended(b"so far\n", -9, killed), Limits(wall_s=6.0))
+    assert str(failed.value) == f"error: {code}: {said}\nso far"
+
+
+def test_how_a_job_failed_is_told_with_what_it_wrote() -> None:
+    for status, how in ((3, "status 3"), (-11, "signal 11")):
+        with pytest.raises(ToolError) as failed:
+            builtin.printed(ended(b"", status), Limits())
+        assert str(failed.value) == f"error: TOOL_FAILED: ended with {how}"
+    assert builtin.printed(ended(b"\xff\n\n"), Limits()) == "�\n"
+
+
+def test_an_untrusted_jobs_limits_are_told_as_they_were(tmp_path: Path) -> None:
+    async def main() -> None:
+        jail = FakeJail(lambda _job: ended(b"", -9, "wall"))
+        fields = {"trust": "untrusted", "paths": NO_FILES}
+        bench = await calling(tmp_path, {"go": call("python", code="x")}, jail, tools={"rule_of_two": False})
+        process = await bench.exec("go", interactive=True, **fields)
+        await rest(bench)
+        assert context(process) == "go|error: TIMEOUT: stopped after 4 seconds"
+        assert jail.jobs[0].limits.wall_s == 8.0  # the jail halves them
+
+    run(main())
+
+
+# Notes
+
+
+def test_what_is_stored_under_a_key_is_recalled_and_replaced(tmp_path: Path) -> None:
+    async def main() -> None:
+        assert await results(
+            tmp_path,
+            call("mem_write", key="k", value="one"),
+            call("mem_read", key="k"),
+            call("mem_write", key="k", value="two"),
+            call("mem_read", key="k"),
+            call("mem_read", key="K"),
+        ) == ["ok: stored k", "one", "ok: stored k", "two", "error: NOT_FOUND: the key is unknown: K"]
+
+    run(main())
+
+
+async def with_notes(folder: Path, notes: dict[str, str], said: str) -> str:
+    bench = await calling(folder, {"go": said}, engine={"context": 4096})
+    process = await bench.exec("go", interactive=True)
+    process.notes.update(notes)
+    await rest(bench)
+    return context(process).partition("|")[2]
+
+
+def test_so_many_keys_are_remembered(tmp_path: Path) -> None:
+    async def main() -> None:
+        full = {f"k{i}": "" for i in range(builtin.MOST_NOTES)}
+        assert (await with_notes(tmp_path, full, call("mem_write", key="new", value=""))).startswith(
+            "error: QUOTA_EXCEEDED: 256 keys"
+        )
+
+    run(main())
+
+
+def test_a_key_that_is_there_can_be_replaced_when_all_are_taken(tmp_path: Path) -> None:
+    async def main() -> None:
+        full = {f"k{i}": "" for i in range(builtin.MOST_NOTES)}
+        assert await with_notes(tmp_path, full, call("mem_write", key="k0", value="x")) == "ok: stored k0"
+
+    run(main())
+
+
+@pytest.mark.parametrize(("room", "stored"), [(5, True), (4, False)])
+def test_so_many_bytes_are_remembered_keys_and_all(tmp_path: Path, room: int, stored: bool) -> None:
+    async def main() -> None:
+        full = {"k": "x" * (builtin.MOST_NOTE_BYTES - 1 - room)}
+        result = await with_notes(tmp_path, full, call("mem_write", key="n", value="éé"))
+        assert result.startswith("ok: stored n" if stored else "error: QUOTA_EXCEEDED")
+
+    run(main())
+
+
+def test_a_fork_has_a_copy_of_the_notes(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {
+            "go": call("mem_write", key="k", value="old"),
+            "new": call("mem_write", key="k", value="newer"),
+            "read": call("mem_read", key="k"),
+        }
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", interactive=True)
+        await rest(bench)
+        (child,) = await bench.kernel.fork(ME, 1, 1, bench.screen)
+        for pid, text in ((1, "new"), (2, "read"), (1, "read")):
+            await bench.kernel.send_input(ME, pid, text, bench.screen)
+            await rest(bench)
+        assert context(child).endswith("read|old")
+        assert context(parent).endswith("read|newer")
+
+    run(main())
+
+
+# Children
+
+
+def test_a_child_says_its_answer_to_its_parent(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": " I am it. "}
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", interactive=True, priority="high")
+        await rest(bench)
+        assert context(parent) == "go|I am it."
+        child = bench.kernel.find(ME, 2)
+        assert (child.parent, child.owner, child.priority, child.reason) == (1, ME, "high", "stop")
+        assert 2 not in bench.screen.text
+        assert outcomes(bench) == [(1, "spawn", "ok")]
+
+    run(main())
+
+
+def test_a_child_that_needs_no_waiting_for_goes_on_beside_its_parent(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child", wait=False), "child": call("receive")}
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go")
+        await rest(bench)
+        assert parent.reason == "stop"
+        child = bench.kernel.find(ME, 2)
+        assert child.wait is Wait.SYSCALL
+        bench.kernel.kill(ME, 2)
+        assert child.state is State.KILLED
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "has"),
+    [
+        (None, None, None),
+        (None, ["calc"], ("calc",)),
+        (["calc", "spawn"], None, ("calc", "spawn")),
+        (["calc", "spawn"], ["calc", "python"], ("calc",)),
+        (["spawn"], [], ()),
+    ],
+)
+def test_a_child_has_at_most_its_parents_tools(tmp_path: Path, own, asked, has) -> None:
+    async def main() -> None:
+        tools = {} if asked is None else {"tools": asked}
+        bench = await calling(tmp_path, {"go": call("spawn", prompt="child", **tools)})
+        fields = {"paths": {"read": ["r"], "write": ["w"]}, "approve": ["python"], "trust": "untrusted"}
+        parent = await bench.exec("go", tools=own, interactive=True, **fields)
+        await rest(bench)
+        permits = bench.kernel.find(ME, 2).plan.permits
+        assert permits.tools == has
+        assert (permits.read, permits.write, permits.approve) == (("r",), ("w",), ("python",))
+        assert permits.trust == parent.plan.permits.trust == "untrusted"
+
+    run(main())
+
+
+def test_a_child_has_at_most_what_its_parent_has_left(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": SUM, "5": call("spawn", prompt="child")})
+        parent = await bench.exec("go", max_syscalls=5, limits={"max_tokens": 100})
+        await rest(bench)
+        child = bench.kernel.find(ME, 2)
+        used = len(SUM.split(" ")) + len(call("spawn", prompt="child").split(" "))
+        assert (child.quota_tokens, child.quota_syscalls) == (100 - used, 5 - 1 - 2)
+        assert parent.reason == "stop"
+
+    run(main())
+
+
+def test_why_a_child_ended_is_told_unless_it_was_done(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": "one two three four five six seven eight nine"}
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", interactive=True, max_tokens=6)
+        await rest(bench)
+        assert context(parent) == "go|one two three four five six\n[ended: length]"
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["kill", "term", "disconnect", "drain"])
+def test_a_child_ends_with_the_parent_that_waits_for_it(tmp_path: Path, how: str) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": call("receive")}
+        bench = await calling(tmp_path, said)
+        await bench.exec("go")
+        await rest(bench)
+        child = bench.kernel.find(ME, 2)
+        assert child.wait is Wait.SYSCALL
+        match how:
+            case "disconnect":
+                bench.kernel.disconnected(bench.screen)
+            case "drain":
+                await bench.kernel.drain(1)
+            case _:
+                getattr(bench.kernel, how)(ME, 1)
+        await settle()
+        assert child.state.ended
+        assert len(bench.kernel.table) == 0
+
+    run(main())
+
+
+def test_a_child_that_is_killed_ends_its_parents_wait(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": call("receive")}
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", interactive=True)
+        await rest(bench)
+        bench.kernel.kill(ME, 2)
+        await rest(bench)
+        assert context(parent) == f"go|{call('receive')}\n\n[ended: killed]".replace("\n\n", "\n")
+
+    run(main())
+
+
+def test_a_parent_killed_while_its_child_is_opened_leaves_no_child(tmp_path: Path) -> None:
+    """Neither in the table nor in the engine, which may know of it before the kernel does."""
+
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("spawn", prompt="child")}, make=Gated)
+        await bench.exec("go")
+        bench.engine.gate.clear()
+        await rest(bench)
+        assert len(bench.kernel.table) == 1
+        bench.kernel.kill(ME, 1)
+        await settle()
+        bench.engine.gate.set()
+        await rest(bench)
+        assert len(bench.kernel.table) == 0
+        assert bench.engine._batcher._sequences == {}
+
+    run(main())
+
+
+def test_a_child_that_can_not_be_is_a_failure_of_the_call(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="x" * 300)}
+        bench = await calling(tmp_path, said, limits={"processes": 1})
+        process = await bench.exec("go", interactive=True)
+        await rest(bench)
+        assert context(process).startswith("go|error: QUOTA_EXCEEDED: ")
+        assert len(bench.kernel.table) == 1
+
+    run(main())
+
+
+def test_a_prompt_too_long_for_a_child_is_a_failure_and_no_process(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("spawn", prompt="x" * 300)}, limits={"processes": 2})
+        process = await bench.exec("go", interactive=True)
+        for _ in range(2):
+            await rest(bench)
+            assert context(process).rpartition("|")[2].startswith("error: TOOL_FAILED: prompt of 300 tokens")
+            await bench.kernel.send_input(ME, 1, "go", bench.screen)
+        await rest(bench)
+        assert len(bench.kernel.table) <= 1
+
+    run(main())
+
+
+# Messages
+
+
+def test_a_message_reaches_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"hear": call("receive"), "tell": call("send", pid=1, text="hi there")}
+        bench = await calling(tmp_path, said)
+        reader = await bench.exec("hear", interactive=True)
+        await rest(bench)
+        writer = await bench.exec("tell", interactive=True)
+        await rest(bench)
+        assert context(reader) == "hear|from PID 2: hi there"
+        assert context(writer) == "tell|ok: sent to PID 1"
+
+    run(main())
+
+
+def test_who_writes_to_a_full_box_waits_until_one_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"tell": call("send", pid=1, text="x"), "hear": call("receive")}
+        bench = await calling(tmp_path, said, tools={"messages": 1})
+        reader = await bench.exec("idle", interactive=True)
+        writers = [await bench.exec("tell", interactive=True) for _ in range(2)]
+        await rest(bench)
+        await asyncio.sleep(1)
+        assert [writer.wait for writer in writers] == [Wait.INPUT, Wait.SYSCALL]
+        await bench.kernel.send_input(ME, 1, "hear", bench.screen)
+        await rest(bench)
+        assert [writer.wait for writer in writers] == [Wait.INPUT, Wait.INPUT]
+        assert context(reader).endswith("hear|from PID 2: x")
+
+    run(main())
+
+
+def test_a_sender_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("send", pid=1, text="x")}, tools={"messages": 1})
+        process = await bench.exec("go", interactive=True)
+        await rest(bench)
+        await bench.kernel.send_input(ME, 1, "go", bench.screen)
+        await rest(bench)
+        await asyncio.sleep(9)
+        await rest(bench)
+        assert context(process).endswith("go|error: TIMEOUT: send took longer than 8 seconds")
+
+    run(main())
+
+
+@pytest.mark.parametrize("pid", [2, 3, 4, 99])
+def test_nobody_reaches_others_processes_nor_those_that_take_none_or_are_gone(tmp_path: Path, pid) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"tell": call("send", pid=pid, text="x")}, engine={"slots": 4})
+        process = await bench.exec("idle", interactive=True)
+        await bench.exec("theirs", OTHER, interactive=True)
+        await bench.exec("raw", raw=True, interactive=True)
+        await bench.exec("gone")
+        await rest(bench)
+        await bench.kernel.send_input(ME, 1, "tell", bench.screen)
+        await rest(bench)
+        assert context(process).endswith(f"tell|error: NOT_FOUND: no live process {pid}")
+
+    run(main())
+
+
+def test_a_sender_learns_that_its_reader_ended(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"tell": call("send", pid=1, text="x")}, tools={"messages": 1})
+        await bench.exec("idle", interactive=True)
+        writers = [await bench.exec("tell", interactive=True) for _ in range(2)]
+        await rest(bench)
+        bench.kernel.kill(ME, 1)
+        await rest(bench)
+        assert context(writers[1]) == "tell|error: NOT_FOUND: no live process 1"
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0, 7])
+def test_a_reader_waits_as_long_as_it_says(tmp_path: Path, seconds: int) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("receive", seconds=seconds)})
+        process = await bench.exec("go", interactive=True)
+        await rest(bench)
+        await asyncio.sleep(seconds + 0.1)
+        await rest(bench)
+        assert context(process) == f"go|error: TIMEOUT: no message within {seconds} seconds"
+        assert process.times(bench.kernel.clock())["syscall"] == pytest.approx(seconds)
+
+    run(main())
+
+
+def test_a_message_that_is_there_is_read_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"tell": call("send", pid=1, text="x"), "hear": call("receive", seconds=0)}
+        bench = await calling(tmp_path, said)
+        process = await bench.exec("tell", interactive=True)
+        await rest(bench)
+        await bench.kernel.send_input(ME, 1, "hear", bench.screen)
+        await rest(bench)
+        assert context(process).endswith("hear|from PID 1: x")
+
+    run(main())
+
+
+def test_a_process_is_not_held_up_by_the_end_of_its_reader(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("receive")}, Held())
+        await bench.exec("go")
+        await rest(bench)
+        bench.kernel.kill(ME, 1)
+        await settle()
+        with pytest.raises(KernelError, match="PID_NOT_FOUND"):
+            bench.kernel.live(ME, 1)
+        assert repr(bench.kernel.gate.mailboxes) == "<Mailboxes boxes=0 letters=0>"
+
+    run(main())
