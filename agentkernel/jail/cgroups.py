@@ -20,6 +20,7 @@ from pathlib import Path
 from agentkernel.jail.port import Limits
 
 _PREFIX = "agentkernel-"
+_PLACES = "user.agentkernel"  # an attribute of a run's folder
 _GONE_MS = 1000  # how long killed processes may take to be gone
 _OWN_PROCESSES = 2  # of the jail itself: its monitor and its init
 
@@ -179,6 +180,8 @@ def make(own: Hierarchies, name: str) -> Groups:
         (folders[2] / "cgroup.subtree_control").write_text("+memory +pids")
     elif not (folders[2] / "cgroup.kill").exists():
         raise FileNotFoundError("no cgroup.kill; Linux 5.14 has it")
+    with contextlib.suppress(OSError):  # a file system without attributes
+        os.setxattr(folders[2], _PLACES, "\0".join(map(str, folders[:2])).encode())
     lock = os.open(folders[2], os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return Groups(folders[0], folders[1], folders[2], lock)
@@ -206,12 +209,20 @@ def _sweep(own: Hierarchies, stale: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for parent in dict.fromkeys((own.memory, own.pids, own.unified)):
-            _clear(parent / stale.name, stale)
+        for folder in dict.fromkeys((*_places(own, stale), stale)):
+            _clear(folder, stale)
     except BlockingIOError:
         return
     finally:
         os.close(lock)
+
+
+def _places(own: Hierarchies, stale: Path) -> tuple[Path, ...]:
+    """Where a run had its limits: it may have been started in other groups than we."""
+    try:
+        return tuple(map(Path, os.getxattr(stale, _PLACES).decode().split("\0")))
+    except OSError:
+        return own.memory / stale.name, own.pids / stale.name
 
 
 def _clear(folder: Path, unified: Path) -> None:

@@ -1,4 +1,4 @@
-"""The user id that each owner's jails run as, and how files come to belong to it.
+"""The user id that each owner's jails run as.
 
 Rules
 1. Beside a kernel that is root no jail runs as a user that means anything on the host, nor as another's.
@@ -29,10 +29,3 @@ def jail_uid(owner: int) -> int | None:
         return None
     found = base(Path("/proc/self/uid_map").read_text())
     return found[0] + owner % found[1] if found else None
-
-
-def claim(descriptor: int, owner: int) -> None:
-    """Give an open file or directory of the workspace to the owner's jails; nothing to do when not root."""
-    uid = jail_uid(owner)
-    if uid is not None:
-        os.fchown(descriptor, uid, uid)
