@@ -30,6 +30,7 @@ _ENDINGS = {
     "failed": Event.FAIL,
 }
 _PASSING = (Wait.OUTPUT, Wait.CHILD, Wait.SYSCALL)  # what comes without anybody's asking
+_BOUNDED = (*_PASSING, Wait.APPROVAL, Wait.ANSWER)  # and what people have so much time for
 
 
 class Lifecycle(Calling):
@@ -73,7 +74,7 @@ class Lifecycle(Calling):
     def streams_to(self, sink: Sink) -> bool:
         """Whether a process of the sink's goes on by itself."""
         going = (State.READY, State.RUNNING)
-        return any(p.sink is sink and (p.state in going or p.wait in _PASSING) for p in self.table)
+        return any(p.sink is sink and (p.state in going or p.wait in _BOUNDED) for p in self.table)
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell every subscriber."""
