@@ -111,7 +111,7 @@ class Program:
 async def run(call: Invocation, program: Program) -> str:
     """Run it with the workspace, as far as the process may read and write all of that."""
     permits, workspace = call.permits, call.services.workspace(call.process)
-    limits = call.limits.halved() if permits.trust == "untrusted" else call.limits  # what the jail makes of it
+    limits = call.limits.halved() if permits.trust == "untrusted" else call.limits  # as jails do
     seen = permits.read == EVERYTHING
     job = Job(
         key=f"{call.process.pid}.{call.number}",

@@ -21,7 +21,8 @@ from tests.fake_jail import FakeJail, ended
 async def results(folder: Path, *said: str, jail: FakeJail | None = None, **fields) -> list[str]:
     """What these calls, one a turn, come to."""
     settings = {"engine": {"context": 4096}, "tools": {"result_bytes": 3000}}
-    bench = await calling(folder, {f"turn {i}": each for i, each in enumerate(said)}, jail or FakeJail(), **settings)
+    turns = {f"turn {i}": each for i, each in enumerate(said)}
+    bench = await calling(folder, turns, jail or FakeJail(), **settings)
     process = await bench.exec("turn 0", interactive=True, max_syscalls=100, max_tokens=3000, **fields)
     for turn in range(1, len(said)):
         await called(bench, process)
@@ -101,9 +102,7 @@ def test_files_outside_a_processs_paths_are_not_touched(tmp_path: Path, said: st
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(
-    "argv", [["gcc"], ["/tmp/ls"], ["../bin/ls"], ["/usr/bin/../bin/ls"], [""]]
-)
+@pytest.mark.parametrize("argv", [["gcc"], ["/tmp/ls"], ["../bin/ls"], ["/usr/bin/../bin/ls"], [""]])
 def test_the_shell_runs_only_programs_of_its_list(tmp_path: Path, argv: list[str]) -> None:
     async def main() -> None:
         jail = FakeJail()
