@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentkernel.config import Server
+from agentkernel.config import Server, Tools
 from agentkernel.errors import ERRORS
 from agentkernel.process import TRANSITIONS, WORKLOADS
 from agentkernel.protocol.verbs import VERBS
+from agentkernel.syscalls.table import SYSCALLS, Tool
 
 SPEC = Path(__file__).parent.parent / "protocol_spec.md"
 _LIMITS = (
     "max_connections header_bytes body_bytes header_timeout body_timeout commands_in_flight output_bytes"
 )
+
+
+_CALLS = "calls calls_seconds errors result_bytes approval_seconds answer_seconds messages"
 
 
 def _table(head: str, rows: list[list[str]]) -> str:
@@ -60,7 +64,35 @@ def errors() -> str:
     return _table("code|fault|retry|exit|meaning", rows)
 
 
-TABLES = {f.__name__: f for f in (limits, verbs, states, workloads, errors)}
+def tools() -> str:
+    rows = [
+        [
+            tool.name,
+            ", ".join(f"`{name}`" for name in _arguments(tool)),
+            str(tool.cost),
+            "limits" if tool.jailed else "" if tool.seconds == float("inf") else f"{tool.seconds:g}",
+            ", ".join(kind for kind in ("jailed", "private", "changing") if getattr(tool, kind)),
+            tool.description,
+        ]
+        for tool in SYSCALLS.values()
+    ]
+    return _table("tool|arguments|cost|seconds|kind|what it does", rows)
+
+
+def _arguments(tool: Tool) -> list[str]:
+    required = tool.schema["required"]
+    return [name if name in required else f"{name}?" for name in tool.schema["properties"]]
+
+
+def calls() -> str:
+    settings = Tools()
+    rows = [[f"`tools.{name}`", str(getattr(settings, name))] for name in _CALLS.split()]
+    jail = settings.limits
+    rows += [[f"`tools.limits.{name}`", str(getattr(jail, name))] for name in jail.__struct_fields__]
+    return _table("setting|default", rows)
+
+
+TABLES = {f.__name__: f for f in (limits, verbs, states, workloads, tools, calls, errors)}
 _MARKS = re.compile(r"<!-- table (\w+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests import spec
+from tests.fake_jail import FakeJail
 from tests.harness import Exchange, parse_session, play, run, scripted_server
 
 TEXT = spec.SPEC.read_text()
@@ -20,12 +21,14 @@ def test_every_table_is_the_programs_own():
 @pytest.mark.parametrize(("words", "session"), SESSIONS, ids=range(len(SESSIONS)))
 def test_session_runs_as_written(words, session, chunk, demo):
     settings = {}
-    for key, value in (word.split("=") for word in words.split()):
+    given = words.split()
+    for key, value in (word.split("=") for word in given if word != "jail"):
         section, name = key.split(".")
         settings.setdefault(section, {})[name] = value
 
     async def main():
-        async with scripted_server(demo, settings=settings) as bench:
+        jail = FakeJail() if "jail" in given else None
+        async with scripted_server(demo, settings=settings, jail=jail) as bench:
             await play(bench.port, parse_session(session), chunk)
 
     run(main())
