@@ -34,8 +34,8 @@ def serve(config: Config, announce: Callable[[str, int], None], *, host_tools: b
     """Serve until SIGTERM, SIGINT or SHUTDOWN.
 
     `announce` is called once, when clients are accepted, the model is loaded and the jail has been tested.
-    `host_tools` lets tools run on the host where no jail can be had. Raises ConfigError for unsafe settings, OSError for an address that can't be had, KernelError for a model that can't
-    be loaded.
+    `host_tools` lets tools run on the host where no jail can be had. Raises ConfigError for unsafe settings,
+    OSError for an address that can't be had, KernelError for a model that can't be loaded.
     """
     for path in (config.models, config.workspace, config.state):
         Path(path).mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -31,6 +31,7 @@ class Services(Protocol):
 
     mailboxes: Mailboxes
     programs: frozenset[str]  # that `shell` may run
+    result_bytes: int  # of a result, at most
 
     def workspace(self, process: Process) -> Workspace:
         """The process's own."""
@@ -154,7 +155,11 @@ def printed(outcome: Outcome, limits: Limits) -> str:
 
 
 async def _read_file(call: Invocation) -> str:
-    return await _reading(call, files.read_file)
+    most = call.services.result_bytes - _NOTE  # so that what is left is told, and can be read next
+    return await _reading(call, files.read_file, limit=min(call.arguments.get("limit", most), most))
+
+
+_NOTE = 160  # bytes of a note on what was cut
 
 
 async def _list_files(call: Invocation) -> str:
@@ -177,9 +182,9 @@ async def _delete_file(call: Invocation) -> str:
     return await _writing(call, files.delete_file)
 
 
-async def _reading(call: Invocation, function: Callable[..., str]) -> str:
+async def _reading(call: Invocation, function: Callable[..., str], **more: int) -> str:
     _permit(call, call.permits.read)
-    return await asyncio.to_thread(function, call.services.workspace(call.process), **call.arguments)
+    return await asyncio.to_thread(function, call.services.workspace(call.process), **call.arguments | more)
 
 
 async def _writing(call: Invocation, function: Callable[..., str]) -> str:

@@ -93,7 +93,7 @@ class Gate:
         self.toolbox = Toolbox(config.tools.skills, Path(config.state) / "tools", self.secrets)
         self._audit, self._unaudited = audit.Audit(config.audit_file, full=config.tools.audit_arguments), ""
         self.people, self.mailboxes = People(), Mailboxes(config.tools.messages)
-        self.programs = frozenset(config.tools.shell)
+        self.programs, self.result_bytes = frozenset(config.tools.shell), config.tools.result_bytes
         self.counters = {"syscalls": 0, "syscall_errors": 0}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._clock = asyncio.get_running_loop().time
@@ -329,7 +329,7 @@ class Gate:
             self._unaudited = str(error)
 
     def _cut(self, text: str) -> str:
-        size, most = len(text.encode()), self._settings.result_bytes
+        size, most = len(text.encode()), self.result_bytes
         if size <= most:
             return text
         return f"{text.encode()[:most].decode('utf-8', 'ignore')}\n[cut: {size} bytes in all]"

@@ -80,6 +80,20 @@ def test_files_are_written_read_listed_searched_and_deleted(tmp_path: Path) -> N
     asyncio.run(main())
 
 
+def test_a_file_that_is_longer_than_a_result_tells_where_to_go_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        _, first, rest_ = await results(
+            tmp_path,
+            call("write_file", path="long", content="a" * 2900),
+            call("read_file", path="long"),
+            call("read_file", path="long", offset=2840),
+        )
+        assert first == "a" * 2840 + "\n[cut: 2900 bytes in all, go on at offset 2840]"
+        assert rest_ == "a" * 60
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("said", "paths", "allowed"),
     [
