@@ -52,8 +52,7 @@ import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 NUMBERS = {
-    "socket": (41, 198), "socketpair": (53, 199), "clone": (56, 220), "ptrace": (101, 117), "syslog": (103,
-    116),
+    "socket": (41, 198), "clone": (56, 220), "ptrace": (101, 117), "syslog": (103, 116),
     "personality": (135, 92), "pivot_root": (155, 41), "chroot": (161, 51), "acct": (163, 89),
     "settimeofday": (164, 170), "mount": (165, 40), "umount2": (166, 39), "swapon": (167, 224),
     "reboot": (169, 142), "sethostname": (170, 161), "init_module": (175, 105), "delete_module": (176, 106),
@@ -61,11 +60,9 @@ NUMBERS = {
     "request_key": (249, 218), "keyctl": (250, 219), "unshare": (272, 97), "perf_event_open": (298, 241),
     "fanotify_init": (300, 262), "open_by_handle_at": (304, 265), "setns": (308, 268),
     "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "finit_module": (313, 273), "seccomp": (317, 277), "memfd_create": (319, 279), "bpf": (321, 280),
-    "userfaultfd": (323, 282), "ioctl": (16, 29), "modify_ldt": (154, -1), "iopl": (172, -1),
-    "ioperm": (173, -1),
-    "lookup_dcookie": (212, 18), "migrate_pages": (256, 238), "move_pages": (279, 239), "mbind": (237, 235),
-    "adjtimex": (159, 171), "vhangup": (153, 58), "name_to_handle_at": (303, 264),
+    "finit_module": (313, 273), "seccomp": (317, 277), "bpf": (321, 280), "userfaultfd": (323, 282),
+    "ioctl": (16, 29), "iopl": (172, -1), "ioperm": (173, -1), "lookup_dcookie": (212, 18),
+    "vhangup": (153, 58),
 }
 ARM = os.uname().machine == "aarch64"
 def call(number, *arguments):

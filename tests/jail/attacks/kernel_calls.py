@@ -206,17 +206,15 @@ PRIVILEGES = (
         "calls of the administrator",
         """
         text = lambda value: ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p).value
-        zero = text(bytes(256))
+        block = bytes(256)
+        zero = text(block)
         for name, arguments in (
             ("reboot", (1, 2, 3, 4)), ("sethostname", (text(b"mine"), 4)), ("settimeofday", (zero, 0)),
             ("clock_settime", (0, zero)), ("init_module", (zero, 8, zero)), ("finit_module", (0, zero, 0)),
-            ("delete_module", (text(b"x"), 0)), ("kexec_load", (0, 0, 0, 0)), ("acct",
-            (text(b"acct"),)),
-            ("syslog", (3, zero, 10)), ("quotactl", (0, zero, 0, zero)), ("open_by_handle_at", (-100, zero,
-            0)),
-            ("fanotify_init", (0, 0)), ("iopl", (3,)), ("ioperm", (0, 8, 1)), ("lookup_dcookie", (0, zero,
-            8)),
-            ("vhangup", ()),
+            ("delete_module", (text(b"x"), 0)), ("kexec_load", (0, 0, 0, 0)), ("acct", (text(b"acct"),)),
+            ("syslog", (3, zero, 10)), ("quotactl", (0, zero, 0, zero)), ("fanotify_init", (0, 0)),
+            ("open_by_handle_at", (-100, zero, 0)), ("iopl", (3,)), ("ioperm", (0, 8, 1)),
+            ("lookup_dcookie", (0, zero, 8)), ("vhangup", ()),
         ):
             aside("admin." + name, call, name, *arguments)
         """,

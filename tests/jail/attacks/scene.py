@@ -2,7 +2,7 @@
 
 Rules
 1. What a job started is looked for the moment its outcome is told: by its token on any process's command line
-   or environment, and below the spawner.
+   or environment, and below the spawner, where nothing but forks of that may wait for the next job.
 2. Secrets lie in files that everybody may read: only the jail hides them.
 3. The rest of the host is compared with how it was before, at rest after a harmless job.
 """
@@ -46,11 +46,10 @@ _STRAY = (
 )
 _IPC = ("shm", "sem", "msg")
 _HARMLESS = """
-import os, sys
-with open("harmless.txt", "w") as file:
-    file.write(str(417 + 268))
-with open("harmless.txt") as file:
-    print("sum", file.read(), sys.stdin.read())
+echo $((417 + 268)) > harmless.txt
+read given
+read kept < harmless.txt
+echo sum $kept $given
 """
 _VISIT = """
 import os, stat
@@ -193,7 +192,9 @@ class Scene:
         ours = (self.spawner, os.getpid())
         files = (self.folder / "secret.txt", *(self.folder / "n").iterdir())
         return Traces(
-            processes=frozenset(_below(self.spawner)),
+            processes=frozenset(
+                pid for pid in _below(self.spawner) if _command(pid) != _command(self.spawner)
+            ),
             descriptors={pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ours},
             mounts="".join(Path(f"/proc/{pid}/mountinfo").read_text() for pid in ours),
             ipc="".join(Path(f"/proc/sysvipc/{kind}").read_text() for kind in _IPC),
@@ -212,14 +213,14 @@ def furnish(folder: Path) -> None:
 
 def harmless(facts: Facts, owner: int) -> Job:
     """A job that computes, reads and writes."""
-    given = b"and its input"
-    return Job(f"harmless-{owner}", owner, code=_HARMLESS, stdin=given, workspace=facts.workspace)
+    argv = ("sh", "-c", _HARMLESS)
+    return Job(f"harmless-{owner}", owner, argv, stdin=b"and its input\n", workspace=facts.workspace)
 
 
 def check_harmless(outcome: Outcome, facts: Facts) -> None:
     """It came out right, and wrote what it had to."""
     assert (outcome.status, outcome.killed, outcome.output) == (0, "", b"sum 685 and its input\n"), outcome
-    assert (Path(facts.workspace) / "harmless.txt").read_text() == "685"
+    assert (Path(facts.workspace) / "harmless.txt").read_text() == "685\n"
 
 
 def pipe(facts: Facts, name: str) -> Path:
@@ -258,8 +259,21 @@ def _parents() -> dict[int, int]:
     return found
 
 
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def _below(root: int) -> set[int]:
     parents, found = _parents(), {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return found
+    # What waits to become a jail is a fork of the spawner itself.
+    return {root} | {pid for pid in found if _cmdline(pid) != _cmdline(root)}
+
+
+def _cmdline(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

@@ -30,11 +30,11 @@ FILES = (
         """
         home = os.path.dirname(facts["secret"])
         for name, path in (
-            ("shadow", "/etc/shadow"), ("root", "/root"), ("home", "/home"), ("log", "/var/log"),
-            ("secret", facts["secret"]), ("state", home),
-            ("neighbour", facts["neighbour"]), ("boot", "/boot"), ("ssh", "/etc/ssh"), ("spool",
-            "/var/spool"),
-            ("run", "/run/systemd"), ("docker", "/var/run/docker.sock"), ("sudo", "/etc/sudoers"),
+            ("shadow", "/etc/shadow"), ("users", "/etc/passwd"), ("sudo", "/etc/sudoers"),
+            ("ssh", "/etc/ssh"), ("root", "/root"), ("home", "/home"), ("log", "/var/log"),
+            ("spool", "/var/spool"), ("boot", "/boot"), ("run", "/run/systemd"),
+            ("docker", "/var/run/docker.sock"), ("secret", facts["secret"]),
+            ("state", home), ("neighbour", facts["neighbour"]),
         ):
             attempt("list." + name, os.listdir, path)
             attempt("open." + name, open, path)
@@ -70,8 +70,9 @@ FILES = (
         "symbolic links out of the workspace",
         """
         for name, target in (
-            ("sum.txt", facts["secret"]), ("out", os.path.dirname(facts["secret"])), ("root", "/proc/1/root"),
-            ("shadow", "/etc/shadow"), ("up", "../../../../../../.." + facts["secret"]), ("loop", "loop"),
+            ("sum.txt", facts["secret"]), ("out", os.path.dirname(facts["secret"])),
+            ("root", "/proc/1/root"), ("shadow", "/etc/shadow"),
+            ("up", "../../../../../../.." + facts["secret"]), ("loop", "loop"),
             ("theirs", facts["neighbour"]),
         ):
             os.symlink(target, name)
@@ -85,9 +86,8 @@ FILES = (
         "hard links",
         """
         for name, source in (
-            ("secret", facts["secret"]), ("theirs", facts["neighbour"] + "/theirs.txt"), ("shadow",
-            "/etc/shadow"),
-            ("shell", "/bin/sh"), ("python", sys.executable),
+            ("secret", facts["secret"]), ("theirs", facts["neighbour"] + "/theirs.txt"),
+            ("shadow", "/etc/shadow"), ("shell", "/bin/sh"), ("python", sys.executable),
         ):
             attempt("link." + name, os.link, source, name)
         try:
@@ -108,9 +108,9 @@ FILES = (
         import stat
         attempt("fifo", os.mkfifo, "sum.txt")
         for name, kind, number in (
-            ("null", stat.S_IFCHR, (1, 3)), ("memory", stat.S_IFCHR, (1, 1)), ("log", stat.S_IFCHR, (1, 11)),
-            ("disk", stat.S_IFBLK, (254, 0)), ("other", stat.S_IFBLK, (8, 0)), ("tun", stat.S_IFCHR, (10,
-            200)),
+            ("null", stat.S_IFCHR, (1, 3)), ("memory", stat.S_IFCHR, (1, 1)),
+            ("log", stat.S_IFCHR, (1, 11)), ("disk", stat.S_IFBLK, (254, 0)),
+            ("other", stat.S_IFBLK, (8, 0)), ("tun", stat.S_IFCHR, (10, 200)),
         ):
             for folder in ("", "/tmp/", "/dev/shm/"):
                 attempt("make." + name, os.mknod, folder + name, kind | 0o666, os.makedev(*number))
@@ -161,9 +161,10 @@ FILES = (
         "writes outside the workspace",
         """
         folders = (
-            "/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/bin", "/lib", "/var", "/var/tmp", "/run", "/home",
-            "/root", "/opt", "/srv", "/mnt", "/dev", "/dev/pts", "/dev/mqueue", "/proc", "/sys", "/tmp",
-            "/dev/shm", "/run/lock", "/run/shm", os.path.dirname(facts["secret"]), facts["neighbour"], ".",
+            "/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/bin", "/lib", "/var", "/var/tmp", "/run",
+            "/home", "/root", "/opt", "/srv", "/mnt", "/dev", "/dev/pts", "/dev/mqueue", "/proc", "/sys",
+            "/tmp", "/dev/shm", "/run/lock", "/run/shm", os.path.dirname(facts["secret"]),
+            facts["neighbour"], ".",
         )
         open_ones = []
         for folder in folders:
@@ -227,8 +228,8 @@ PROBING = (
         for name in (
             "kernel/uevent_helper", "kernel/debug", "kernel/security", "kernel/vmcoreinfo", "firmware/efi",
             "power/state", "class/net", "module", "fs/cgroup", "fs/bpf", "fs/fuse/connections",
-            "devices/system/cpu",
-            "fs/cgroup/release_agent", "fs/cgroup/memory/release_agent", "fs/cgroup/cgroup.procs",
+            "devices/system/cpu", "fs/cgroup/release_agent", "fs/cgroup/memory/release_agent",
+            "fs/cgroup/cgroup.procs",
         ):
             attempt("read." + name, os.listdir, "/sys/" + name)
             attempt("write." + name, open, "/sys/" + name, "r+b")
@@ -242,11 +243,9 @@ PROBING = (
         attempt("devices", lambda: " ".join(os.listdir("/dev")))
         for name in (
             "mem", "kmem", "kmsg", "port", "vda", "sda", "nvme0n1", "loop0", "loop-control", "kvm", "fuse",
-            "vsock",
-            "vhost-vsock", "net/tun", "tty", "console", "tty0", "ttyS0", "userfaultfd", "uinput",
-            "input/event0", "rtc0",
-            "cpu/0/msr", "dri/card0", "nvidia0", "watchdog", "hpet", "mapper/control", "snapshot",
-            "btrfs-control",
+            "vsock", "vhost-vsock", "net/tun", "tty", "console", "tty0", "ttyS0", "userfaultfd", "uinput",
+            "input/event0", "rtc0", "cpu/0/msr", "dri/card0", "nvidia0", "watchdog", "hpet",
+            "mapper/control", "snapshot", "btrfs-control",
         ):
             attempt("open." + name, os.open, "/dev/" + name, os.O_RDWR | os.O_NOCTTY)
         """,

@@ -42,7 +42,7 @@ _BOMBS = (
 _NOSY = (
     "signals to the kernel, to the spawner and to everybody", "death for all who can be signalled",
     "memory of other processes", "secrets in environments and arguments", "tracing", "traversal",
-    "writes outside the workspace", "reads of the host's secrets",
+    "writes outside the workspace", "reads of the host's secrets", "descriptors that were left open",
 )  # fmt: skip
 
 
