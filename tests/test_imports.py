@@ -53,6 +53,7 @@ jail.seccomp
 jail.restrict
 jail.python
 jail.launch
+jail.seeds
 jail.mounts
 jail.bwrap
 jail.landlock

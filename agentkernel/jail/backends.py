@@ -16,6 +16,8 @@ from agentkernel.jail.launch import Backend
 from agentkernel.jail.mounts import Shelf
 from agentkernel.jail.owners import jail_uid
 
+SEEDED = {"bwrap"}  # those that are but a program to run, as a process that waits can be told
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

@@ -8,12 +8,11 @@ Rules
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from agentkernel.jail import python, seccomp
-from agentkernel.jail.launch import ENVIRONMENT, Launch
+from agentkernel.jail.launch import ENVIRONMENT, Launch, memory_file
 from agentkernel.jail.port import Job
 
 PROGRAM = "/usr/bin/bwrap"
@@ -55,7 +54,7 @@ class Bwrap:
         for name, value in environment.items():
             options += ["--setenv", name, value]
         options += ["--seccomp", str(_SECCOMP), "--json-status-fd", str(_STATUS)]
-        temporary = (_file("\0".join(options).encode() + b"\0"), _file(self._filter))
+        temporary = (memory_file("\0".join(options).encode() + b"\0"), memory_file(self._filter))
         descriptors = (*temporary, status, workspace) if isinstance(workspace, int) else (*temporary, status)
         argv = [PROGRAM, "--args", str(_ARGS), "--", *self._command(job)]
         return Launch(argv, {}, descriptors, temporary, reports=True)
@@ -96,11 +95,3 @@ def _devices() -> list[str]:
     for path in _DEVICES:
         options += ["--dev-bind", path, path]
     return options
-
-
-def _file(data: bytes) -> int:
-    """An open file in memory, at its beginning."""
-    descriptor = os.memfd_create("jail", os.MFD_CLOEXEC)
-    os.write(descriptor, data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

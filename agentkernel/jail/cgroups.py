@@ -110,6 +110,10 @@ class Slot:
         """End all in it at once."""
         (self._unified / "cgroup.kill").write_text("1")
 
+    def empty(self) -> bool:
+        """Whether no process is in it."""
+        return _field(self._unified / "cgroup.events", "populated") == 0
+
     def cpu_ms(self) -> float:
         """Processor time since the count began."""
         return (self._cpu_us() - self._cpu_before) / 1000
@@ -143,16 +147,13 @@ class Groups:
     _made: int = 0
     _free: list[Slot] = field(default_factory=list)
 
-    def take(self, limits: Limits) -> Slot:
-        """A slot with these limits."""
+    def take(self) -> Slot:
+        """A slot with nothing in it, to be prepared."""
         if self._free:
-            slot = self._free.pop()
-        else:
-            name = str(self._made)
-            self._made += 1
-            slot = Slot(self.memory / name, self.pids / name, self.unified / name)
-        slot.prepare(limits)
-        return slot
+            return self._free.pop()
+        name = str(self._made)
+        self._made += 1
+        return Slot(self.memory / name, self.pids / name, self.unified / name)
 
     def give_back(self, slot: Slot) -> None:
         """The slot's jail is gone."""

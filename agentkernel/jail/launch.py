@@ -74,11 +74,28 @@ def fork(launch: Launch, place: Place, limits: Limits) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(launch, place, limits, parent)
+        become(launch, place, limits, parent)
     return pid
 
 
-def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
+def memory_file(data: bytes) -> int:
+    """An open file in memory, at its beginning."""
+    descriptor = os.memfd_create("jail", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def die_with(parent: int) -> None:
+    """End with the parent, even if it has ended already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(FAILED)
+
+
+def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
+    """What a fork of the spawner does to be the jail's first process."""
     status, stage = place.status, ""
     try:
         for door in place.doors:
@@ -100,9 +117,7 @@ def _become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetu
             os.setgroups([])
             os.setresgid(place.uid, place.uid, place.uid)
             os.setresuid(place.uid, place.uid, place.uid)
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(FAILED)
+        die_with(parent)  # again: to change the user takes it back
         if launch.confine is not None:
             launch.confine()
         stage = "" if launch.reports else NOT_EXECUTED

@@ -2,7 +2,8 @@
 
 Rules
 1. The first limit that is passed is the reason; what follows from the killing changes nothing.
-2. A jail is over when its first process and all that was left to the spawner by it have been reaped.
+2. A jail is over when its first process and all that it left to the spawner have been reaped, and no
+   process is in its groups.
 3. A workspace that is over its limit can't be written until the kernel's own tools have made it smaller.
 4. A jail made ahead has no clock: time, processor, memory and files count from when it gets its job.
 """
@@ -20,6 +21,7 @@ from agentkernel.jail import python, quota
 from agentkernel.jail.cgroups import Slot
 from agentkernel.jail.launch import NOT_EXECUTED, Backend, Place, fork
 from agentkernel.jail.port import Job, Killed, Outcome
+from agentkernel.jail.seeds import Seed
 
 _CHUNK = 1 << 16
 _NOT_RUN, _NOT_FOUND = 126, 127
@@ -50,19 +52,19 @@ class Running:
         self._exit = 0
         self._cpu_ms = 0.0
 
-    def start(self, backend: Backend, workspace: int | str | None) -> None:
-        """Fork it; the workspace is an open directory, or a path that only we can change."""
-        stdin, self.stdin = os.pipe()
-        self.output, output = os.pipe()
-        self.status, status = os.pipe()
-        for descriptor in (self.stdin, self.output, self.status):
-            os.set_blocking(descriptor, False)
-        launch = backend.launch(self.job, status, workspace)
-        self._reports = launch.reports
-        doors = self.slot.doors() if self.slot else ()
-        self.pid = fork(launch, Place(stdin, output, status, doors, self.uid), self.job.limits)
-        for descriptor in (stdin, output, status, *doors, *launch.temporary):
-            os.close(descriptor)
+    def start(self, backend: Backend, workspace: int | str | None, seed: Seed | None) -> None:
+        """Make it, of a seed if there is one; the workspace is an open directory, or a path that is ours."""
+        with contextlib.ExitStack() as theirs:
+            stdin, self.stdin = _pipe(theirs, 0)
+            output, self.output = _pipe(theirs, 1)
+            status, self.status = _pipe(theirs, 1)
+            launch = backend.launch(self.job, status, workspace)
+            doors = self.slot.doors() if self.slot and not seed else ()
+            for descriptor in (*doors, *launch.temporary):
+                theirs.callback(os.close, descriptor)
+            self._reports = launch.reports
+            begin = seed.grow if seed else fork
+            self.pid = begin(launch, Place(stdin, output, status, doors, self.uid), self.job.limits)
 
     def suits(self, backend: str, job: Job) -> bool:
         """Whether it was made ahead for such a job, and still stands for that workspace."""
@@ -160,6 +162,10 @@ class Running:
             self.slot.kill()
         self._spent(usage)
 
+    def gone(self) -> bool:
+        """Whether nothing of it is left."""
+        return self.reaped and not self.orphans and (self.slot is None or self.slot.empty())
+
     def mourn(self, pid: int, usage: struct_rusage) -> None:
         """A process has been reaped that may be one of those it left behind."""
         if pid in self.orphans:
@@ -221,6 +227,14 @@ class Running:
             return ""
         said = told if told and _STARTED not in told else bytes(self._written)
         return said.decode("utf-8", "replace").strip() or f"the jail ended with status {self._exit}"
+
+
+def _pipe(theirs: contextlib.ExitStack, end: int) -> tuple[int, int]:
+    """The jail's end (0 to read from, 1 to write to), closed at the exit, and ours, which is kept."""
+    pipe = os.pipe()
+    theirs.callback(os.close, pipe[end])
+    os.set_blocking(pipe[1 - end], False)
+    return pipe[end], pipe[1 - end]
 
 
 def not_run(job: Job, backend: str, why: str, status: int = _NOT_RUN) -> Outcome:

@@ -26,13 +26,14 @@ from msgspec import structs
 
 from agentkernel.engine.wire import FrameReader, encode
 from agentkernel.jail import messages
-from agentkernel.jail.backends import Machine, survey
+from agentkernel.jail.backends import SEEDED, Machine, survey
 from agentkernel.jail.launch import AHEAD
 from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Job, Outcome
 from agentkernel.jail.running import Running, full, not_run, unrunnable
+from agentkernel.jail.seeds import Seed
 
-_LIVE, _WARM = 24, 8  # jails at a time, and of them made ahead
+_LIVE, _WARM, _SEEDS = 24, 8, 3  # jails at a time, of them made ahead, and processes ready to be one
 _TICK_S = 0.02
 _CHUNK = 1 << 16
 _PR_SET_CHILD_SUBREAPER = 36
@@ -54,6 +55,7 @@ class Spawner:
         self._waiting: deque[messages.Run] = deque()
         self._first: dict[int, Running] = {}  # by first process, until that is reaped
         self._orphans: set[int] = set()
+        self._seeds: list[Seed] = []
         self._alive = True
 
     def run(self) -> None:
@@ -68,6 +70,7 @@ class Spawner:
         self._send(messages.Found(self._machine.offers(), self._machine.missing))
         while self._alive:
             self._serve(self._patience())
+            self._sow()
         self._waiting.clear()
         for jail in self._jails:
             jail.kill("cancelled")
@@ -83,8 +86,12 @@ class Spawner:
         now = time.monotonic()
         for jail in self._jails:
             jail.check(now)
+        for jail in [jail for jail in self._jails if jail.gone()]:
+            self._finish(jail)
 
     def _patience(self) -> float | None:
+        if any(jail.reaped for jail in self._jails):
+            return _TICK_S
         deadlines = [jail.deadline for jail in self._jails if jail.deadline is not None]
         return min(_TICK_S, max(min(deadlines) - time.monotonic(), 0.001)) if deadlines else None
 
@@ -210,9 +217,11 @@ class Spawner:
             place: int | str | None = workspace
             if workspace is not None and self._machine.shelf:
                 place = jail.mounted = self._machine.shelf.put(workspace)
+            seed = self._seeds.pop() if self._seeds and backend in SEEDED else None
             if self._machine.groups:
-                jail.slot = self._machine.groups.take(job.limits)
-            jail.start(self._machine.backends[backend], place)
+                jail.slot = seed.slot if seed else self._machine.groups.take()
+                jail.slot.prepare(job.limits)
+            jail.start(self._machine.backends[backend], place, seed)
         except OSError:
             self._release(jail)
             raise
@@ -220,6 +229,18 @@ class Spawner:
         self._first[jail.pid] = jail
         self._watch(jail.output, selectors.EVENT_READ, lambda: self._listen(jail))
         return jail
+
+    def _lose_seed(self, pid: int) -> None:
+        for seed in [seed for seed in self._seeds if seed.pid == pid]:
+            self._seeds.remove(seed)
+            seed.drop()
+            if self._machine.groups:
+                self._machine.groups.give_back(seed.slot)
+
+    def _sow(self) -> None:
+        """Fork the next jail's process ahead."""
+        if self._machine.groups and len(self._seeds) < _SEEDS:
+            self._seeds.append(Seed(self._machine.groups.take()))
 
     def _feed(self, jail: Running) -> None:
         descriptor = jail.stdin
@@ -234,8 +255,6 @@ class Spawner:
         signals.recv(_CHUNK)
         while self._collect():
             pass
-        for jail in [jail for jail in self._jails if jail.reaped and not jail.orphans]:
-            self._finish(jail)
 
     def _collect(self) -> bool:
         """Reap what is dead and kill what was left to us; whether there may be more of either."""
@@ -244,9 +263,11 @@ class Spawner:
             if jail := self._first.pop(pid, None):
                 jail.end(status, usage)
             self._orphans.discard(pid)
+            self._lose_seed(pid)
             for jail in self._jails:
                 jail.mourn(pid, usage)
-        left = {int(pid) for pid in _CHILDREN.read_text().split()} - self._first.keys() - self._orphans
+        known = {*self._first, *self._orphans, *(seed.pid for seed in self._seeds)}
+        left = {int(pid) for pid in _CHILDREN.read_text().split()} - known
         self._orphans |= left
         for pid in left:
             os.kill(pid, signal.SIGKILL)

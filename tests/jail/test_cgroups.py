@@ -162,7 +162,7 @@ def test_a_dead_runs_groups_are_swept_with_all_in_them_and_a_living_runs_are_not
         dead, living = cgroups.make(machine, "test-dead"), cgroups.make(machine, "test-living")
     except OSError as error:
         pytest.skip(f"sandbox not verified: {error}")
-    taken = dead.take(Limits())
+    taken = dead.take()
     sleeper = subprocess.Popen(["sleep", "100"])
     for door in taken.doors():
         os.write(door, str(sleeper.pid).encode())
@@ -200,9 +200,9 @@ def test_slots_are_used_again(machine: Hierarchies) -> None:
     except OSError as error:
         pytest.skip(f"sandbox not verified: {error}")
     try:
-        first, second = groups.take(Limits()), groups.take(Limits())
+        first, second = groups.take(), groups.take()
         groups.give_back(first)
-        assert groups.take(Limits(memory_mb=20)) is first
+        assert groups.take() is first
         assert second is not first
     finally:
         groups.remove()

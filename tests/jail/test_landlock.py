@@ -16,6 +16,7 @@ from agentkernel.jail.link import Spawner, _levels
 from agentkernel.jail.messages import Found
 from agentkernel.jail.port import Job, Limits, Outcome
 from tests.jail.conftest import Jailed
+from tests.jail.test_spawner import children
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,8 @@ def test_daemons_end_with_the_job(found: tuple[asyncio.Runner, Spawner, Found]) 
     done = run(found, "sh", "-c", "(setsid sleep 100 &); echo done", limits=Limits(wall_s=20))
     assert (done.output, done.killed) == (b"done\n", "")
     spawner = found[1].os_pid
-    assert Path(f"/proc/{spawner}/task/{spawner}/children").read_text() == ""
+    assert spawner
+    assert children(spawner) == set()
 
 
 @pytest.mark.parametrize(

@@ -36,18 +36,31 @@ while True: pass
 
 
 def children(pid: int) -> set[int]:
-    """All that descend from a process."""
+    """All processes of a spawner's jails; what waits to become one is a fork of the spawner itself."""
+    return {each for each in descendants(pid) if told(each, "cmdline") != told(pid, "cmdline")}
+
+
+def descendants(pid: int) -> set[int]:
+    """All that come from a process."""
+    found = {int(each) for each in told(pid, f"task/{pid}/children").split()}
+    return found.union(*(descendants(each) for each in found))
+
+
+def told(pid: int, name: str) -> str:
+    """What /proc says; nothing of a process that has gone."""
     try:
-        found = {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    except FileNotFoundError:
-        return set()
-    return found.union(*(children(each) for each in found))
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @contextlib.contextmanager
 def awaited(*pids: int) -> Iterator[None]:
     """Wait afterwards until none of these processes is there."""
-    opened = [os.pidfd_open(pid) for pid in pids]
+    opened = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            opened.append(os.pidfd_open(pid))
     yield
     for descriptor in opened:
         assert select.select([descriptor], [], [], 10)[0], "a process outlives its jail"
@@ -225,7 +238,7 @@ def test_a_spawner_that_dies_takes_its_jails_with_it_and_is_started_again(
             spawner.run(Job("k", 1, ("x",), code=_DEFIANT, workspace=str(workspace)))
         )
         await appear(workspace, 6)
-        with awaited(*children(spawner.os_pid)):
+        with awaited(*descendants(spawner.os_pid)):
             os.kill(spawner.os_pid, signal.SIGKILL)
             with pytest.raises(KernelError, match="ESANDBOX"):
                 await task
@@ -266,7 +279,7 @@ def test_all_jails_die_with_the_kernel(jailed: Jailed, workspace: Path) -> None:
         assert kernel.stdout
         spawner = int(kernel.stdout.readline())
         asyncio.run(appear(workspace, 6))
-        with awaited(spawner, *children(spawner)):
+        with awaited(spawner, *descendants(spawner)):
             kernel.kill()
 
 
@@ -303,4 +316,6 @@ def test_limits_that_are_none_are_refused(jailed: Jailed, limits: Limits) -> Non
 
 def _first(spawner: int) -> list[int]:
     """The first processes of the spawner's jails."""
-    return [int(pid) for pid in Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()]
+    return [
+        int(pid) for pid in told(spawner, f"task/{spawner}/children").split() if int(pid) in children(spawner)
+    ]
