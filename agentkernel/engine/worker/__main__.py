@@ -117,8 +117,8 @@ class Worker:
             made = prompt.first_turn(self._model, request, limit)
         if not made.tokens:
             raise llama.LlamaError("the prompt has no tokens")
-        text, triggers = grammars.grammar(request, self._model.forms)
-        chain = sampler.Sampler(self._model, request.sampling, text, triggers)
+        held = grammars.grammar(request, self._model.forms)
+        chain = sampler.Sampler(self._model, request.sampling, held)
         opened = sequence.reopen(self._model, request, made.tokens, chain, made.closing)
         opened.soft = llama.rows(request.soft, self._model.width) if request.soft else None
         tokens = [] if request.tokens else made.tokens

@@ -1,13 +1,19 @@
 """What an answer may be: a grammar of the client's, a JSON schema, or the calls that tools take.
 
 Rules
-1. The grammar of calls holds from the first byte of a call; before that the model may say anything.
+1. The grammar of calls holds from the first byte of a call; before that the model may say anything but what
+   would begin one that there isn't.
+2. What llama.cpp's parser would crash over is refused, or for calls left out: it recurses into repetitions.
+3. llama.cpp's own triggers are not used: a token that leaves the grammar as it triggers it ends the process,
+   and they match all of the text anew for every token.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llama_cpp import llama_grammar
@@ -15,31 +21,96 @@ from llama_cpp import llama_grammar
 from agentkernel.engine import port
 from agentkernel.engine.worker.llama import LlamaError
 
-# Where a call begins in each form that a grammar can hold, for llama.cpp's trigger patterns.
-_TRIGGERS = {"tool": r"[\s\S]*?(?:^|\n)[ \t]*(TOOL:[\s\S]*)", "hermes": r"[\s\S]*?(<tool_call>[\s\S]*)"}
+# What is there of a call from its first byte on, in a text that begins with a line.
+_BEGUN = {
+    "tool": re.compile(rb"^[ \t]*(TOOL:.*)", re.MULTILINE | re.DOTALL),
+    "hermes": re.compile(rb"(<tool_call>.*)", re.DOTALL),
+}
+_LINE = 256  # bytes that are kept of a line: more than blanks and the beginning of a call
+
+_MOST_REPEATED = 1000  # times
+_COUNTED = ("minLength", "maxLength", "minItems", "maxItems")
+_REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
 
-def grammar(request: port.Open, forms: tuple[str, ...]) -> tuple[str, list[str]]:
-    """The grammar of the answer, if any, and the patterns from which on it holds: without, from the start.
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What calls may be: rules of GBNF, and of each how it begins and the rule for the rest."""
+
+    rules: str
+    openings: tuple[tuple[bytes, str], ...]
+    forms: tuple[str, ...]
+
+    def rest(self, begun: bytes) -> str:
+        """The grammar of what follows this beginning of a call; nothing when none begins so."""
+        rests = [
+            (opening[len(begun) :], rule) for opening, rule in self.openings if opening.startswith(begun)
+        ]
+        if not rests:
+            return ""
+        return f"{self.rules}\nroot ::= {' | '.join(f'{_literal(o.decode())} {rule}' for o, rule in rests)}\n"
+
+
+class Beginning:
+    """Looks for the beginning of a call in a turn."""
+
+    def __init__(self, forms: tuple[str, ...]) -> None:
+        self._marks = [_BEGUN[form] for form in forms if form in _BEGUN]
+        self._line = b""
+
+    def after(self, piece: bytes) -> bytes:
+        """What is there of a call when this follows; nothing while none has begun."""
+        text = self._line + piece
+        return next((found[1] for mark in self._marks if (found := mark.search(text))), b"")
+
+    def take(self, piece: bytes) -> None:
+        """It follows, and begins no call."""
+        line = (self._line + piece).rpartition(b"\n")[2]
+        self._line = line if len(line) <= _LINE else b"." + line[-_LINE:]
+
+
+def grammar(request: port.Open, forms: tuple[str, ...]) -> str | Calls:
+    """The grammar of the answer, nothing where there is none, or that of the calls in it.
 
     Raises LlamaError for a bad schema.
     """
     if request.schemas:
-        return _calls(request.schemas, forms), [_TRIGGERS[form] for form in forms if form in _TRIGGERS]
+        return _calls(request.schemas, forms)
     if request.json_schema:
-        text, rules = _converted({"root": json.loads(request.json_schema)})
-        return f"{text}\nroot ::= {rules['root']}\n", []
-    return request.grammar, []
+        schema = json.loads(request.json_schema)
+        if _held(schema) != schema:
+            raise LlamaError(f"the JSON schema repeats something more than {_MOST_REPEATED} times")
+        text, rules = _converted({"root": schema})
+        return f"{text}\nroot ::= {rules['root']}\n"
+    return request.grammar
 
 
-def _calls(schemas: Mapping[str, str], forms: tuple[str, ...]) -> str:
-    text, rules = _converted({name: json.loads(schema) for name, schema in schemas.items()})
-    calls = []
+def _calls(schemas: Mapping[str, str], forms: tuple[str, ...]) -> Calls:
+    text, rules = _converted({name: _held(json.loads(schema)) for name, schema in schemas.items()})
+    openings = []
     if "tool" in forms:
-        calls += [f"{_literal(f'TOOL:{name} ')} {rule}" for name, rule in rules.items()]
+        openings += [(f"TOOL:{name} ", rule) for name, rule in rules.items()]
     if "hermes" in forms:
-        calls += [_hermes(name, rule) for name, rule in rules.items()]
-    return f"{text}\nroot ::= {' | '.join(calls)}\n"
+        openings += [(_hermes(name), f'{rule} "}}\\n</tool_call>"') for name, rule in rules.items()]
+    return Calls(text, tuple((opening.encode(), rule) for opening, rule in openings), forms)
+
+
+def _held(schema: Any) -> Any:
+    """The schema without the bounds that no grammar can hold."""
+    if isinstance(schema, list):
+        return [_held(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _held(value) for key, value in schema.items() if _most(key, value) <= _MOST_REPEATED}
+
+
+def _most(key: str, value: Any) -> float:
+    """How often this part of a schema has something repeated."""
+    if key in _COUNTED and isinstance(value, int | float):
+        return value
+    if key == "pattern" and isinstance(value, str):
+        return max((int(n) for counts in _REPETITION.findall(value) for n in counts if n), default=0)
+    return 0
 
 
 def _converted(schemas: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
@@ -56,9 +127,8 @@ def _converted(schemas: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         raise LlamaError(f"the JSON schema can't become a grammar: {error!r}") from error
 
 
-def _hermes(name: str, rule: str) -> str:
-    opening = _literal("<tool_call>\n{" + f'"name": {json.dumps(name)}, "arguments": ')
-    return f"{opening} {rule} {_literal('}' + chr(10) + '</tool_call>')}"
+def _hermes(name: str) -> str:
+    return f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
 
 
 def _literal(text: str) -> str:

@@ -66,7 +66,10 @@ def first_turn(model: Model, request: port.Open, limit: int) -> Prompt:
 
 def next_turn(model: Model, message: Message, limit: int, *, raw: bool) -> list[int]:
     """The tokens that follow an answer when this message comes next; raises as `first_turn`."""
-    if message.role == "tool" and model.carries_specials(message.content):
+    quoted = message.role == "tool" and model.carries_specials(message.content)
+    if message.role == "tool" and not raw and not _knows_results(model):
+        message = Message("user", message.content)
+    if quoted:
         return _quoted(model, message, limit, raw=raw)
     text = _turn_text(model, message, raw=raw)
     return model.tokenize_within(text, limit, bos=False)
@@ -74,8 +77,6 @@ def next_turn(model: Model, message: Message, limit: int, *, raw: bool) -> list[
 
 def _turn_text(model: Model, message: Message, *, raw: bool) -> str:
     text = None if raw else _after_answer(model, message)
-    if text is None and message.role == "tool" and not raw:
-        text = _after_answer(model, Message("user", message.content))
     return message.content if text is None else text
 
 
@@ -88,14 +89,23 @@ def _quoted(model: Model, message: Message, limit: int, *, raw: bool) -> list[in
     return tokens + model.tokenize(after, bos=False)
 
 
+@lru_cache(maxsize=8)
+def _knows_results(model: Model) -> bool:
+    """Whether the template has a turn for results, and doesn't pass over them or take them for an answer."""
+    try:
+        turn = _after_answer(model, Message("tool", _INPUT))
+    except LlamaError:
+        return False
+    try:
+        answer = _after_answer(model, Message("assistant", _INPUT))
+    except LlamaError:  # two in a row
+        answer = None
+    return turn is not None and _INPUT in turn and turn != answer
+
+
 def _after_answer(model: Model, message: Message) -> str | None:
     turns = (Message("user", "?"), Message("assistant", _ANSWER), message)
-    try:
-        text = _render(model, turns)
-    except LlamaError:
-        if message.role == "tool":  # one that knows no such turn
-            return None
-        raise
+    text = _render(model, turns)
     return None if text is None or _ANSWER not in text else text.partition(_ANSWER)[2]
 
 

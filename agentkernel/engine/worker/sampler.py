@@ -10,6 +10,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from agentkernel.engine.port import SOFT
+from agentkernel.engine.worker.grammars import Beginning, Calls
 from agentkernel.engine.worker.llama import Context, LlamaError, Model, last_words
 from agentkernel.process import Sampling
 
@@ -26,10 +27,11 @@ def _seed32(seed: int) -> int:
 class Sampler:
     """Draws one process's tokens; `draws` random numbers were used so far."""
 
-    def __init__(self, model: Model, sampling: Sampling, grammar: str, triggers: Sequence[str] = ()) -> None:
-        """A grammar with triggers holds from the first group of one that the turn's text matches."""
-        self._model, self._grammar_text = model, grammar
-        self._triggers = (ctypes.c_char_p * len(triggers))(*(trigger.encode() for trigger in triggers))
+    def __init__(self, model: Model, sampling: Sampling, grammar: str | Calls) -> None:
+        """Raises LlamaError for a grammar that doesn't parse."""
+        self._model, self._grammar_text = model, "" if isinstance(grammar, Calls) else grammar
+        self._calls = grammar if isinstance(grammar, Calls) else None
+        self._beginning: Beginning | None = None  # of a call, until there is one
         self._grammar: Any = None
         self._random = sampling.temperature > 0
         self.draws = 0
@@ -57,21 +59,22 @@ class Sampler:
 
     def begin_turn(self) -> None:
         """A grammar holds for one turn; raises LlamaError when it doesn't parse."""
-        if not self._grammar_text:
-            return
+        if self._calls is not None:
+            self._hold(self._calls.rest(b""))  # that it does parse is known before it is needed
+            self._hold("")
+            self._beginning = Beginning(self._calls.forms)
+        elif self._grammar_text:
+            self._hold(self._grammar_text)
+
+    def _hold(self, grammar: str) -> None:
+        """Let this grammar hold from the next token on; none if it is empty."""
         if self._grammar:
             lib.llama_sampler_free(self._grammar)
-        text = self._grammar_text.encode()
-        vocab, triggers = self._model.vocab, self._triggers
-        self._grammar = (
-            lib.llama_sampler_init_grammar_lazy_patterns(
-                vocab, text, b"root", triggers, len(triggers), (lib.llama_token * 0)(), 0
-            )
-            if len(triggers)
-            else lib.llama_sampler_init_grammar(vocab, text, b"root")
-        )
-        if not self._grammar:
-            raise LlamaError(last_words() or "the grammar does not parse")
+            self._grammar = None
+        if grammar:
+            self._grammar = lib.llama_sampler_init_grammar(self._model.vocab, grammar.encode(), b"root")
+            if not self._grammar:
+                raise LlamaError(last_words() or "the grammar does not parse")
 
     def see(self, tokens: Sequence[int]) -> None:
         """Count tokens that were not drawn here (a prompt) towards the repetition penalty."""
@@ -80,9 +83,9 @@ class Sampler:
 
     def restore(self, turn: Sequence[int], draws: int) -> None:
         """Bring grammar and random numbers to where they stood after these tokens of the turn."""
-        if self._grammar:
-            for token in turn:
-                lib.llama_sampler_accept(self._grammar, token)
+        for token in turn if self._bound else ():
+            if self._allowed(token):
+                self._accept(token)
         one = np.zeros(1, _CANDIDATE)
         for _ in range(draws if self._random else 0):
             self._apply(self._dist, one)
@@ -90,16 +93,15 @@ class Sampler:
 
     def draw(self, context: Any, index: int) -> int:
         """The next token after a row's logits."""
-        if not self._grammar:
+        if not self._bound:
             self.draws += self._random
             return int(lib.llama_sampler_sample(self._chain, context.pointer, index))
-        candidates = self._candidates(context, index)
-        token = self._select(candidates)
-        if not self._allowed(token):
-            candidates = self._candidates(context, index)
-            self._apply(self._grammar, candidates)
-            token = self._select(candidates)
-        lib.llama_sampler_accept(self._grammar, token)
+        refused: list[int] = []
+        while not self._allowed(token := self._select(self._candidates(context, index, refused))):
+            if token in refused:  # no token of this vocabulary is admitted
+                return int(lib.llama_vocab_eos(self._model.vocab))
+            refused.append(token)
+        self._accept(token)
         lib.llama_sampler_accept(self._chain, token)
         return token
 
@@ -109,10 +111,18 @@ class Sampler:
         if self._grammar:
             lib.llama_sampler_free(self._grammar)
 
-    def _candidates(self, context: Context, index: int) -> Any:
+    @property
+    def _bound(self) -> bool:
+        """Whether some tokens may not be drawn."""
+        return bool(self._grammar) or self._beginning is not None
+
+    def _candidates(self, context: Context, index: int, refused: Sequence[int]) -> Any:
         candidates = np.zeros(self._model.n_vocab, _CANDIDATE)
         candidates["id"] = np.arange(self._model.n_vocab)
         candidates["logit"] = context.logits(index)
+        candidates["logit"][refused] = -np.inf
+        if refused and self._grammar:
+            self._apply(self._grammar, candidates)
         return candidates
 
     def _select(self, candidates: Any) -> int:
@@ -122,10 +132,25 @@ class Sampler:
 
     def _allowed(self, token: int) -> bool:
         """Whether the grammar admits the token: it marks refused candidates with minus infinity."""
+        if self._calls is not None and self._beginning is not None:
+            begun = self._beginning.after(self._model.marked(token))
+            return not begun or bool(self._calls.rest(begun))
         one = np.zeros(1, _CANDIDATE)
         one["id"] = token
         self._apply(self._grammar, one)
         return bool(np.isfinite(one["logit"][0]))
+
+    def _accept(self, token: int) -> None:
+        """The token is the turn's next; it may begin a call."""
+        if self._calls is None or self._beginning is None:
+            lib.llama_sampler_accept(self._grammar, token)
+            return
+        piece = self._model.marked(token)
+        if begun := self._beginning.after(piece):
+            self._beginning = None
+            self._hold(self._calls.rest(begun))
+        else:
+            self._beginning.take(piece)
 
     @staticmethod
     def _apply(sampler: Any, candidates: Any) -> int:

@@ -2,7 +2,7 @@
 
 Rules
 1. A template that knows tools is given them; for others a system message says the same in words.
-2. A result is the template's tool turn; where it has none, or refuses one, a turn of the user's.
+2. A result is the template's tool turn; where it has none, or refuses it, a turn of the user's.
 """
 
 from __future__ import annotations
