@@ -168,9 +168,8 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
     served = kernel.models.served.get(process.model_id)
     if served is not None and process.pid in served.processes:
         extra["queue_position"] = served.scheduler.position(process.pid)
-    asks = extra["asks"].partition(":")[0]  # the rest is a model's text, and no word
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
-    text = _line(data | shown | extra | {"asks": asks} | times)
+    text = _line(data | shown | extra | _call_of(extra) | times)
     return Answer(data | extra | {"times": times}, text)
 
 
@@ -178,6 +177,11 @@ def _question(kernel: Kernel, process: Process) -> str:
     """What the process asks a person, with the number of the call that does."""
     question = kernel.gate.people.of(process.pid)
     return f"{question.call}:{question.said}" if question else ""
+
+
+def _call_of(data: dict[str, Any]) -> dict[str, str]:
+    """What a line shows of a question: the number of the call, as the rest is a model's text, and no word."""
+    return {"asks": data["asks"].partition(":")[0]}
 
 
 def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
@@ -194,10 +198,11 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
             "prompt_tokens": p.prompt_tokens,
             "tokens_generated": p.generated,
             "elapsed_secs": round(p.elapsed(now), 3),
+            "asks": _question(kernel, p),
         }
         for p in processes
     ]
-    text = "\n".join([f"Processes ({len(rows)})", *(_line(row) for row in rows)])
+    text = "\n".join([f"Processes ({len(rows)})", *(_line(row | _call_of(row)) for row in rows)])
     return Answer({"total_processes": len(rows), "processes": rows}, text)
 
 

@@ -66,6 +66,12 @@ async def lose(bench: Bench, _count: int) -> None:
         folder.touch()
 
 
+async def litter(bench: Bench, pid: int) -> None:
+    """A program leaves a file in the process's workspace whose name is neither text nor one line."""
+    workspace = bench.kernel.gate.workspace(bench.kernel.table.live(pid)).make()
+    Path(os.fsdecode(os.fsencode(workspace) + b"/\xff\n2 Files")).touch()
+
+
 class _Unreadable:
     """A workspace on a disk that fails."""
 
@@ -95,7 +101,7 @@ async def call(bench: Bench, count: int) -> None:
 
 
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
-    act.__name__: act for act in (step, rest, die, load, fill, rot, lose, wear, ask, call)
+    act.__name__: act for act in (step, rest, die, load, fill, rot, lose, litter, wear, ask, call)
 }
 
 

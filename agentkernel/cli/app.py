@@ -27,6 +27,8 @@ from agentkernel.cli.serve import serve
 from agentkernel.cli.settings import config
 from agentkernel.cli.snapshots import snapshots
 from agentkernel.cli.streaming import INTERRUPTED
+from agentkernel.cli.tools import answer, approve, deny, tools
+from agentkernel.cli.workspace import workspace
 from agentkernel.client import ClientError
 from agentkernel.config import ConfigError
 from agentkernel.errors import KernelError
@@ -34,8 +36,8 @@ from agentkernel.hub import PullError
 
 _USAGE = 2
 _COMMANDS = (
-    *(serve, run, ps, wait, kill, term, suspend, resume, models, snapshots),
-    *(status, why, mem, logs, audit, doctor, config),
+    *(serve, run, ps, wait, kill, term, suspend, resume, answer, approve, deny),
+    *(models, snapshots, tools, workspace, status, why, mem, logs, audit, doctor, config),
 )
 
 

@@ -86,6 +86,7 @@ def examine(config: Config) -> list[Finding]:
         _writable("workspace", Path(config.workspace)),
         address,
         _jail(status),
+        _sandbox(status),
         _cores(status),
     ]
 
@@ -182,6 +183,18 @@ def _jail(status: KernelStatus | None) -> Finding:
     if absent:
         return Finding("engine's jail", "note", held, f"a Linux kernel with {' and '.join(absent)}")
     return Finding("engine's jail", "ok", held)
+
+
+def _sandbox(status: KernelStatus | None) -> Finding:
+    """Where models' calls run; a kernel without it serves, but nothing can be called."""
+    if status is None or status.tools is None:
+        return Finding("tools' jail", "note", "no kernel runs, so none was tested", "agentkernel serve")
+    jail = status.tools.sandbox
+    remedy = " / ".join(jail.faults)
+    if not jail.levels:
+        return Finding("tools' jail", "missing", jail.backend, remedy)
+    found = f"{jail.backend}, for {', '.join(jail.levels)} processes"
+    return Finding("tools' jail", "note" if remedy else "ok", found, remedy)
 
 
 def _cores(status: KernelStatus | None) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from agentkernel.cli.failure import exit_code, say
-from agentkernel.cli.output import Format, Row, format_option, show_record, show_rows
+from agentkernel.cli.output import Format, Row, format_option, printable, show_record, show_rows
 from agentkernel.cli.target import Target, target_options
 from agentkernel.client import ClientError
 
@@ -24,7 +24,9 @@ _PS_COLUMNS = {
     "SECONDS": "elapsed_secs",
     "MODEL": "model",
     "OWNER": "owner",
+    "ASKS": "asks",
 }
+_ASKED = 60  # characters that `ps` shows of a question
 _UNDONE = 1  # exit code for a process that didn't run to its own end
 
 
@@ -32,9 +34,17 @@ _UNDONE = 1  # exit code for a process that didn't run to its own end
 @target_options
 @format_option
 def ps(target: Target, shape: Format) -> None:
-    """List the live processes you may see, oldest first."""
+    """List the live processes you may see, oldest first; `why PID` says all that one asks."""
     with target.client() as client:
-        show_rows(client.call("PS")["processes"], _PS_COLUMNS, shape)
+        rows = client.call("PS")["processes"]
+    if shape == "table":
+        rows = [{**row, "asks": _line(row["asks"])} for row in rows]
+    show_rows(rows, _PS_COLUMNS, shape)
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _ASKED else f"{line[:_ASKED]}…"
 
 
 @click.command(short_help="Show the kernel's state, or a process's.")
@@ -53,7 +63,7 @@ def status(target: Target, pid: str | None, shape: Format) -> None:
 def why(target: Target, pid: str) -> None:
     """Say in one line what the process PID is about, or what it waits for."""
     with target.client() as client:
-        click.echo(client.call("WHY", pid)["why"])
+        click.echo(printable(client.call("WHY", pid)["why"]))
 
 
 @click.command(short_help="Show what memory and contexts take.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from agentkernel.cli.output import Format, format_option, show_record, show_rows
-from agentkernel.cli.streaming import show_stream
+from agentkernel.cli.streaming import Questions, show_stream
 from agentkernel.cli.target import Target, target_options
+from agentkernel.jail.port import Trust
 from agentkernel.process import PRIORITIES, WORKLOADS
 
 
@@ -51,6 +52,9 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--json-schema", type=_json_file, metavar="FILE", help="JSON schema of the answer.")
 @click.option("--system", help="System message before the prompt.")
 @click.option("--from", "from_", metavar="SNAPSHOT", help="Begin with the context of a snapshot.")
+@click.option("--tool", "tools", multiple=True, metavar="NAME", help="It may call this; may be repeated.")
+@click.option("--approve", multiple=True, metavar="NAME", help="Calls of this wait for you; * is all.")
+@click.option("--trust", type=click.Choice(get_args(Trust)), help="What its tools run in.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
 @format_option
@@ -76,8 +80,12 @@ def run(
         given["on_disconnect"] = "detach"
     text = _standard_input() if prompt == "-" else prompt
     with target.client(timeout=None) as client:
+        questions = Questions()
+        if not detach:
+            client.watch(questions)
         stream = client.exec(text if system is None else _messages(system, text), **given)
         if not detach:
+            questions.of(stream.pid)
             context.exit(show_stream(target, stream, shape))
         if shape == "table":
             click.echo(stream.pid)
@@ -102,6 +110,9 @@ def resume(context: click.Context, target: Target, pid: str, shape: Format) -> N
             state = client.call("RESUME", pid)
             show_rows([state], {"PID": "pid", "STATE": "state"}, shape)
             return
+        questions = Questions()
+        questions.of(process["pid"])
+        client.watch(questions)
         stream = client.stream(process["pid"])
         client.resume(stream.pid)
         context.exit(show_stream(target, stream, shape))

@@ -21,7 +21,7 @@ import msgspec
 from agentkernel.cli.output import Format, printable, show_line, show_record
 from agentkernel.cli.target import Target
 from agentkernel.client import ClientError, Stream
-from agentkernel.client.replies import Ended
+from agentkernel.client.replies import Ended, Event
 
 INTERRUPTED, UNDONE = 130, 1
 _SIGNAL_TIMEOUT = 5.0
@@ -55,6 +55,45 @@ class Interrupts:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+class Questions:
+    """Says on standard error what a process asks of people, and how that is answered."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._events: list[Event] = []
+
+    def __repr__(self) -> str:
+        return f"<Questions pid={self._pid}>"
+
+    def __call__(self, event: Event) -> None:
+        """Take an event; they may come before it is known which process they are about."""
+        if event.kind in ("question", "approval_wanted"):
+            self._events.append(event)
+            self._show()
+
+    def of(self, pid: int) -> None:
+        """It is about this process."""
+        self._pid = pid
+        self._show()
+
+    def _show(self) -> None:
+        if not self._pid:
+            return
+        for event in self._events:
+            if event.pid == self._pid:
+                click.echo(printable(" ".join(_asked(event).split())), err=True)
+        self._events.clear()
+
+
+def _asked(event: Event) -> str:
+    pid, fields = event.pid, event.fields
+    if event.kind == "question":
+        return f"PID {pid} asks: {fields['question']} (agentkernel answer {pid} TEXT)"
+    call = fields["call"]
+    wanted = f"{fields['tool']} {fields['arguments']}"
+    return f"PID {pid} wants to call {wanted} (agentkernel approve {pid} {call}, or deny {pid} {call})"
 
 
 def show_stream(target: Target, stream: Stream, shape: Format) -> int:

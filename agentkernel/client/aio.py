@@ -142,6 +142,14 @@ class AsyncClient:
         await self._transport.subscribe()
         return self._events(self._transport.connection.listen())
 
+    async def watch(self, watcher: Callable[[replies.Event], None]) -> None:
+        """Subscribe; the function gets every event as it is read, whatever that is read for.
+
+        A connection that is made anew has no watchers.
+        """
+        await self._transport.subscribe()
+        self._transport.connection.watch(watcher)
+
     async def _events(self, inbox: Inbox[replies.Event]) -> AsyncIterator[replies.Event]:
         while (event := await self._transport.next(inbox)) is not None:
             yield event

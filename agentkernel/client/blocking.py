@@ -137,6 +137,14 @@ class Client:
         self._transport.subscribe()
         return self._events(self._transport.connection.listen())
 
+    def watch(self, watcher: Callable[[replies.Event], None]) -> None:
+        """Subscribe; the function gets every event as it is read, whatever that is read for.
+
+        It may not use the client. A connection that is made anew has no watchers.
+        """
+        self._transport.subscribe()
+        self._transport.connection.watch(watcher)
+
     def _events(self, inbox: Inbox[replies.Event]) -> Iterator[replies.Event]:
         while (event := self._transport.next(inbox)) is not None:
             yield event

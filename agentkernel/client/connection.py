@@ -94,6 +94,7 @@ class ClientConnection:
         self._streams: dict[int, Inbox[Output]] = {}
         self._started: dict[int, Inbox[Output]] = {}  # those nobody has asked for yet
         self._listeners: list[Inbox[Event]] = []
+        self._watchers: list[Callable[[Event], None]] = []
         self._error: ClientError | None = None
 
     def __repr__(self) -> str:
@@ -127,6 +128,10 @@ class ClientConnection:
         inbox: Inbox[Event] = Inbox()
         self._listeners.append(inbox)
         return inbox
+
+    def watch(self, watcher: Callable[[Event], None]) -> None:
+        """Call it with each event from now on, as it comes."""
+        self._watchers.append(watcher)
 
     def receive(self, data: bytes) -> None:
         """Hand out what these bytes complete; no bytes, or those of another protocol, end it."""
@@ -189,6 +194,8 @@ class ClientConnection:
             self._streams[event.pid].put(TurnEnd(fields.get("reason", "")))
         for inbox in self._listeners:
             inbox.put(event)
+        for watcher in self._watchers:
+            watcher(event)
 
 
 def _born(data: object) -> list[int]:

@@ -152,6 +152,7 @@ class ProcessRow(msgspec.Struct):
     prompt_tokens: int
     tokens_generated: int
     elapsed_secs: float
+    asks: str = ""
 
 
 class ProcessList(msgspec.Struct):

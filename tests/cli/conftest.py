@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +14,18 @@ import pytest
 
 from agentkernel.client import Client
 from tests.conftest import RunningKernel, command_line
+from tests.fake_jail import FakeJail
+from tests.harness import run, scripted_server
 
 _SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a kernel is that runs in this process."""
+
+    port: int
+    state: Path
 
 
 @dataclass(slots=True)
@@ -24,7 +35,7 @@ class CommandLine:
     folder: Path
     _running: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def environment(self, kernel: RunningKernel | None, more: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, kernel: RunningKernel | Address | None, more: Mapping[str, str]) -> dict[str, str]:
         """What is inherited: a home of its own, and where the kernel is."""
         kept = {
             key: value
@@ -37,7 +48,7 @@ class CommandLine:
         return {**kept, "HOME": str(self.folder), "PYTHONWARNINGS": "error", **at, **more}
 
     def __call__(
-        self, *arguments: str, kernel: RunningKernel | None = None, stdin: str = "", **env: str
+        self, *arguments: str, kernel: RunningKernel | Address | None = None, stdin: str = "", **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
         return subprocess.run(
@@ -52,7 +63,7 @@ class CommandLine:
         )
 
     def start(
-        self, *arguments: str, kernel: RunningKernel | None = None, **options: Any
+        self, *arguments: str, kernel: RunningKernel | Address | None = None, **options: Any
     ) -> subprocess.Popen[str]:
         """Start it; what still runs when the test ends is killed."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
@@ -94,3 +105,17 @@ def client_of() -> Iterator[Callable[[RunningKernel], Client]]:
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def scripted(demo: Path, tmp_path: Path) -> Callable[..., None]:
+    """Do something beside a kernel whose model repeats its prompt, calls included."""
+
+    def beside(use: Callable[[Address], None], jail: FakeJail | None = None) -> None:
+        async def main() -> None:
+            async with scripted_server(demo, jail=jail or FakeJail()) as bench:
+                await asyncio.to_thread(use, Address(bench.port, tmp_path / "state"))
+
+        run(main())
+
+    return beside

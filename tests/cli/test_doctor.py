@@ -15,6 +15,7 @@ import pytest
 from agentkernel import config as configuration
 from agentkernel.cli import doctor
 from agentkernel.client.replies import EngineState
+from agentkernel.client.toolreplies import Sandbox, ToolState
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,13 +45,14 @@ def test_here_all_is_well_and_the_exit_code_is_zero(ak, kernel):
     assert findings["llama.cpp"] == {"check": "llama.cpp", "state": "ok", "found": "0.3.36", "remedy": ""}
     assert findings["address"]["found"] == f"a kernel answers at {kernel.host}:{kernel.port}"
     assert findings["engine's jail"]["state"] == "ok"
+    assert findings["tools' jail"]["found"].endswith(" processes")
     assert "the engine uses 1" in findings["cores"]["found"]
 
 
 def test_for_people_it_is_a_line_a_check(ak, kernel):
     headings, *lines = ak("doctor", kernel=kernel).stdout.splitlines()
     assert headings.split() == ["STATE", "CHECK", "FOUND", "TO", "MEND", "IT"]
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert {line.split()[0] for line in lines} <= {"ok", "note"}
 
 
@@ -132,3 +134,33 @@ def test_a_jail_without_its_layers_is_a_note(monkeypatch):
     finding = doctor._jail(status)
     assert (finding.state, finding.found) == ("note", "no_new_privs")
     assert "landlock_files and seccomp" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("jail", "state", "found", "remedy"),
+    [
+        (
+            Sandbox("bwrap", levels=["trusted", "standard"]),
+            "ok",
+            "bwrap, for trusted, standard processes",
+            "",
+        ),
+        (
+            Sandbox("bwrap", levels=["trusted", "standard"], faults=["cgroups: none; start it as root"]),
+            *("note", "bwrap, for trusted, standard processes", "cgroups: none; start it as root"),
+        ),
+        (
+            Sandbox("off", faults=["bwrap: none; install bubblewrap", "landlock: off; boot with it"]),
+            *("missing", "off", "bwrap: none; install bubblewrap / landlock: off; boot with it"),
+        ),
+    ],
+)
+def test_the_jail_of_tools_is_what_the_kernel_s_own_test_has_found(jail, state, found, remedy):
+    status = type("Status", (), {"tools": ToolState(0, 0, jail)})()
+    finding = doctor._sandbox(status)
+    assert (finding.state, finding.found, finding.remedy) == (state, found, remedy)
+
+
+def test_without_a_kernel_nobody_has_tested_the_jail_of_tools(examined):
+    finding = examined()["tools' jail"]
+    assert (finding.state, finding.remedy) == ("note", "agentkernel serve")

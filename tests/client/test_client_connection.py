@@ -134,6 +134,15 @@ def test_events_reach_every_listener_with_their_own_fields():
         assert (event.seq, event.kind, event.pid, event.fields) == (3, "model_changed", None, {"model": "x"})
 
 
+def test_a_watcher_gets_each_event_as_it_comes_whoever_reads():
+    connection = ClientConnection()
+    seen = []
+    connection.watch(seen.append)
+    connection.send(requests.ping())
+    connection.receive(server().event_frame(1, {"kind": "question", "pid": 4, "call": 2}) + pong())
+    assert [(event.kind, event.pid, event.fields) for event in seen] == [("question", 4, {"call": 2})]
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [("PID_NOT_FOUND", RequestError), ("SPAWN_FAILED", ResourceError), ("INTERNAL", InternalError)],

@@ -82,6 +82,21 @@ def test_the_answer_to_a_question_is_what_the_model_goes_on_from(demo):
     run(main())
 
 
+def test_who_streams_hears_by_a_watcher_what_is_asked(demo):
+    async def main():
+        async with served(demo) as client:
+            asked = asyncio.Queue()
+            await client.watch(asked.put_nowait)
+            stream = await client.exec("[[ASK: Which?]]")
+            reading = asyncio.create_task(stream.read())
+            while (event := await asked.get()).kind != "question":
+                pass
+            await client.answer(event.pid, "this")
+            assert (await reading).endswith("this")
+
+    run(main())
+
+
 def test_calls_are_approved_or_denied(demo):
     async def main():
         async with served(demo) as client:
