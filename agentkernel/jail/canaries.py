@@ -69,7 +69,7 @@ PROBES: dict[str, tuple[str, str]] = {
         "os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize <= given['memory']",
     ),
     "become root": ("capabilities", "os.getuid() != 0 and fails(os.setuid, 0) and fails(os.setgid, 0)"),
-    "raise its priority": ("capabilities", "fails(os.setpriority, os.PRIO_PROCESS, 0, -5)"),
+    "raise its priority": ("capabilities", "fails(os.nice, -1)"),
     "make a device": ("capabilities", "fails(os.mknod, '/tmp/canary', 0o20600, os.makedev(1, 3))"),
     "read the environment": ("clean", "set(os.environ) <= {'PATH', 'HOME', 'LANG', 'PWD', 'LC_CTYPE'}"),
     "use inherited descriptors": ("clean", "all(fails(os.fstat, number) for number in range(3, 256))"),

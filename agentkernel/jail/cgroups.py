@@ -110,6 +110,10 @@ class Slot:
         """End all in it at once."""
         (self._unified / "cgroup.kill").write_text("1")
 
+    def members(self) -> list[int]:
+        """The processes in it."""
+        return [int(pid) for pid in (self._unified / "cgroup.procs").read_text().split()]
+
     def empty(self) -> bool:
         """Whether no process is in it."""
         return _field(self._unified / "cgroup.events", "populated") == 0
@@ -175,8 +179,17 @@ def make(own: Hierarchies, name: str) -> Groups:
     for stale in own.unified.glob(f"{_PREFIX}*"):
         _sweep(own, stale)
     folders = [parent / f"{_PREFIX}{name}" for parent in (own.memory, own.pids, own.unified)]
-    for folder in dict.fromkeys(folders):
-        folder.mkdir()
+    with contextlib.ExitStack() as undo:
+        for folder in dict.fromkeys(folders):
+            folder.mkdir()
+            undo.callback(folder.rmdir)
+        lock = _set_up(own, folders)
+        undo.pop_all()
+    return Groups(folders[0], folders[1], folders[2], lock)
+
+
+def _set_up(own: Hierarchies, folders: list[Path]) -> int:
+    """Make a run's new folder fit to have slots, and hold it; returns the descriptor that does."""
     if not own.hybrid:
         (folders[2] / "cgroup.subtree_control").write_text("+memory +pids")
     elif not (folders[2] / "cgroup.kill").exists():
@@ -185,7 +198,7 @@ def make(own: Hierarchies, name: str) -> Groups:
         os.setxattr(folders[2], _PLACES, "\0".join(map(str, folders[:2])).encode())
     lock = os.open(folders[2], os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return Groups(folders[0], folders[1], folders[2], lock)
+    return lock
 
 
 def _delegated(own: Hierarchies) -> Hierarchies:

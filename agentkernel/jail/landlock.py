@@ -20,6 +20,7 @@ _NEEDED = 6  # the version that keeps signals in
 _READ = restrict.EXECUTE | restrict.READ_FILE | restrict.READ_DIRECTORY
 _WRITE = restrict.WRITE_FILE | restrict.REMOVE | restrict.MAKE | restrict.REFER | restrict.TRUNCATE
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
+_WORKSPACE = 3  # the descriptor that it comes by where it has no path that is ours
 _FILES = ("/etc/ld.so.cache",)
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
@@ -48,13 +49,13 @@ class Landlock:
             rules += [(path, restrict.READ_FILE) for path in _FILES]
             rules += [(path, restrict.READ_FILE | restrict.WRITE_FILE) for path in _DEVICES]
             if workspace is not None:
-                rules.append((workspace, _READ | (_WRITE if job.writable else 0)))
+                rules.append((".", _READ | (_WRITE if job.writable else 0)))
             handled = _READ | _WRITE | restrict.DEVICE, restrict.TCP, restrict.SIGNALS_AND_ABSTRACT_SOCKETS
             held = restrict.no_new_privileges() and restrict.landlock(handled, rules)
             if not (held and restrict.seccomp(self._filter)):
                 raise PermissionError(0, "Landlock or seccomp refused")
 
-        return _launch(job, confine)
+        return _launch(job, workspace, confine)
 
 
 class Host:
@@ -64,17 +65,22 @@ class Host:
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:  # noqa: ARG002 - it is told otherwise
         """How to start it; see `launch.Backend`."""
-        return _launch(job, lambda: _enter(workspace))
+        return _launch(job, workspace, lambda: _enter(workspace))
 
 
 def _enter(workspace: int | str | None) -> None:
-    os.chdir("/" if workspace is None else workspace)
+    if isinstance(workspace, int):
+        os.chdir(_WORKSPACE)
+        os.close(_WORKSPACE)
+    else:
+        os.chdir(workspace or "/")
 
 
-def _launch(job: Job, confine: Callable[[], None]) -> Launch:
+def _launch(job: Job, workspace: int | str | None, confine: Callable[[], None]) -> Launch:
     if job.code is not None:
         argv = python.command(python.interpreter() or "")
     else:
         argv = [shutil.which(job.argv[0], path=ENVIRONMENT["PATH"]) or job.argv[0], *job.argv[1:]]
     environment = ENVIRONMENT if job.code is not None else {**ENVIRONMENT, **job.environment}
-    return Launch(argv, environment, confine=confine)
+    descriptors = (workspace,) if isinstance(workspace, int) else ()
+    return Launch(argv, environment, descriptors, confine=confine)

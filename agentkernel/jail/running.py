@@ -28,6 +28,7 @@ _NOT_RUN, _NOT_FOUND = 126, 127
 _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
 _STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
+_LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
 _NICE_AFTER_S = 0.1  # a call that takes longer gives way to those that don't, and to the engine
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
 
@@ -48,7 +49,7 @@ class Running:
         self._reports = False
         self._written = bytearray()
         self._to_write = memoryview(b"")
-        self._began = 0.0
+        self._began = self._look_at = 0.0
         self._exit = 0
         self._cpu_ms = 0.0
 
@@ -130,7 +131,7 @@ class Running:
             return
         if now >= self.deadline:
             self.kill("wall")
-        elif self._exceeds_workspace():
+        elif now >= self._look_at and self._exceeds_workspace():
             self.kill("workspace")
         elif self.slot is not None and self.slot.out_of_memory():
             self.kill("memory")  # version 1 kills one process and lets the others run
@@ -215,7 +216,13 @@ class Running:
     def _exceeds_workspace(self) -> bool:
         if self.workspace is None or not self.job.writable:
             return False
-        return full(self.workspace, self.job)
+        began = time.monotonic()
+        pids = self.slot.members() if self.slot else ()
+        unseen = quota.nameless(self.workspace, pids)
+        over = full(self.workspace, self.job) or unseen > self.job.limits.workspace_mb << 20
+        now = time.monotonic()
+        self._look_at = now + _LOOK_SHARE * (now - began)
+        return over
 
     def _failure(self) -> str:
         """Why the job's program did not begin; empty when it did."""

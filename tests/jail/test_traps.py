@@ -80,6 +80,26 @@ def test_many_files_each_within_its_limit_are_over_the_workspaces(jailed: Jailed
     assert done.killed == "workspace"
 
 
+@pytest.mark.parametrize("hold", ["files.append(d)", "files.append(mmap.mmap(d, 1 << 20)); os.close(d)"])
+def test_files_without_a_name_are_counted(jailed: Jailed, workspace: Path, hold: str) -> None:
+    """A removed file takes its room until the last process lets it go."""
+    assert jailed.spawner.verdict
+    if "cgroups" not in jailed.spawner.verdict.layers:
+        pytest.skip("sandbox not verified: without groups a jail's processes are not known")
+    code = f"""
+import mmap, os
+files = []
+for n in range(20):
+    d = os.open("x", os.O_CREAT | os.O_RDWR)
+    os.unlink("x")
+    os.write(d, bytes(1 << 20))
+    {hold}
+while True: pass
+"""
+    done = jailed.python(code, workspace=str(workspace), limits=Limits(workspace_mb=8))
+    assert done.killed == "workspace"
+
+
 @pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
 def test_file_systems_in_memory_are_sized(jailed: Jailed, place: str) -> None:
     code = (
