@@ -9,7 +9,6 @@ import msgspec
 
 from agentkernel.jail.port import Limits, Verdict
 from agentkernel.protocol.connection import Answer
-from agentkernel.syscalls.confined import shown
 from agentkernel.syscalls.people import Question
 from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.workspace import Entry
@@ -74,18 +73,12 @@ def replied(question: Question, said: str) -> Answer:
 
 
 def files(pid: int, path: str, entries: list[Entry], *, complete: bool) -> Answer:
-    """LIST_FILES' reply; in text a name is one line, whatever it holds, and in JSON it is Unicode."""
-    rows = [
-        {"name": _unicode(e.name), "folder": e.folder, "size": 0 if e.folder else e.size} for e in entries
-    ]
-    lines = [f"{shown(e.name)}/" if e.folder else f"{shown(e.name)} {e.size}" for e in entries]
+    """LIST_FILES' reply."""
+    rows = [{"name": e.name, "folder": e.folder, "size": 0 if e.folder else e.size} for e in entries]
+    lines = [f"{e.name}/" if e.folder else f"{e.name} {e.size}" for e in entries]
     count = f"Files ({len(rows)})" if complete else f"Files (first {len(rows)})"
     data = {"pid": pid, "path": path, "complete": complete, "files": rows}
     return Answer(data, "\n".join([count, *lines]))
-
-
-def _unicode(name: str) -> str:
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def file(pid: int, path: str, data: bytes) -> Answer:

@@ -69,7 +69,7 @@ async def lose(bench: Bench, _count: int) -> None:
 async def litter(bench: Bench, pid: int) -> None:
     """A program leaves a file in the process's workspace whose name is neither text nor one line."""
     workspace = bench.kernel.gate.workspace(bench.kernel.table.live(pid)).make()
-    Path(os.fsdecode(os.fsencode(workspace) + b"/\xff\n2 Files")).touch()
+    os.mknod(os.fsencode(workspace) + b"/\xff\n2 Files")
 
 
 class _Unreadable:

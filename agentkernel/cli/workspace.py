@@ -27,7 +27,7 @@ def ls(target: Target, pid: str, path: str, shape: Format) -> None:
         listed = client.call("LIST_FILES", f"{pid} {path}")
     rows = listed["files"]
     if shape == "table":
-        rows = [_described(row) for row in rows]
+        rows = [{**row, "name": f"{row['name']}/", "size": ""} if row["folder"] else row for row in rows]
     show_rows(rows, {"NAME": "name", "BYTES": "size"}, shape)
     if not listed["complete"]:
         click.echo(f"agentkernel: {path} holds more than these", err=True)
@@ -66,9 +66,3 @@ def put(target: Target, pid: int, source: Path, path: str | None, shape: Format)
         raise click.BadParameter(str(error)) from error
     with target.client() as client:
         show_record(client.call(request.verb, request.payload), shape)
-
-
-def _described(row: dict[str, object]) -> dict[str, object]:
-    """A row for people: one line, and folders marked."""
-    name = "".join(char if char.isprintable() else "\ufffd" for char in str(row["name"]))
-    return {"name": f"{name}/", "size": ""} if row["folder"] else {"name": name, "size": row["size"]}
