@@ -136,6 +136,7 @@ MEMORY = (
         """,
         (reports("begun", "did"), _within_memory, killed("memory")),
         _limits(wall_s=2.0),
+        layer="cgroups",
     ),
     Attack(
         "memory in anonymous files",
@@ -168,6 +169,7 @@ MEMORY = (
         """,
         (_stopped_or_refused, _within_memory),
         _limits(memory_mb=32),
+        layer="cgroups",
     ),
 )
 
@@ -234,6 +236,7 @@ TIME = (
         """,
         (reports("begun", "did"), killed("cpu")),
         _limits(cpu_s=0.3),
+        layer="cgroups",
     ),
     Attack(
         "loop that ignores signals",

@@ -24,6 +24,11 @@ def _devices(told: Seen) -> None:
     assert found == "EACCES" or set(found.removeprefix("did:").split()) <= _DEVICES, found
 
 
+def _ended_or_full(told: Seen) -> None:
+    """It ended by itself, or for files that who isn't root can't count."""
+    assert told.outcome.killed == "workspace" or (told.outcome.status, told.outcome.killed) == (0, ""), told
+
+
 FILES = (
     Attack(
         "reads of the host's secrets",
@@ -140,7 +145,7 @@ FILES = (
         (
             refused("owner.*", "capability", "trusted", "immutable", "append"),
             reports("planted", "did"),
-            ended(),
+            _ended_or_full,
         ),
     ),
     Attack(

@@ -23,9 +23,6 @@ _ATTACKS = (*PROCESSES, *DISK, *LINGERING, *REACHING, *SNOOPING, *KERNEL_CALLS)
 def test_an_attack_on_a_weaker_jail_manages_nothing_and_leaves_nothing(
     weaker_scene: Scene, attack: Attack
 ) -> None:
-    verdict = weaker_scene.jail.verdict
-    if verdict is None or attack.layer not in verdict.layers:
-        pytest.skip(f"sandbox not verified: the jail has no {attack.layer}")
     told = weaker_scene.strike(attack)
     for holds in attack.inside:
         holds(told)
