@@ -96,6 +96,7 @@ syscalls.people
 syscalls.builtin
 syscalls.toolbox
 syscalls.gate
+journal
 processes
 turns
 calling
@@ -125,6 +126,7 @@ CONFINED = {
     "psutil": "models",
     "huggingface_hub": "hub",
     "click": "cli",
+    "sqlite3": ("journal.", "cli.journal"),
     "rich": "cli",
     "yaml": ("config", "syscalls.document"),
     "jsonschema": "syscalls.arguments",

@@ -19,6 +19,7 @@ from agentkernel import __version__
 from agentkernel.cli.audit import audit
 from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
+from agentkernel.cli.journal import journal
 from agentkernel.cli.logs import logs
 from agentkernel.cli.models import models
 from agentkernel.cli.processes import kill, mem, ps, status, suspend, term, wait, why
@@ -37,7 +38,7 @@ from agentkernel.hub import PullError
 _USAGE = 2
 _COMMANDS = (
     *(serve, run, ps, wait, kill, term, suspend, resume, answer, approve, deny),
-    *(models, snapshots, tools, workspace, status, why, mem, logs, audit, doctor, config),
+    *(models, snapshots, tools, workspace, status, why, mem, logs, audit, journal, doctor, config),
 )
 
 
