@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _ARGS, _SECCOMP, _STATUS, _WORKSPACE = 3, 4, 5, 6  # descriptors in bwrap
 
 def missing() -> str:
     """What to install or change; empty when bwrap can be tried."""
-    if not Path(PROGRAM).exists():
+    if not os.access(PROGRAM, os.X_OK):
         return "bwrap: not installed; install bubblewrap 0.8 or newer"
     asked = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=False)  # noqa: S603 - a constant
     if not {"--disable-userns", "--bind-fd"} <= set(asked.stdout.split()):
