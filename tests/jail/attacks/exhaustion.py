@@ -177,6 +177,27 @@ DISK = (
     Attack("huge file", _filling("huge%d", 1, 64), (_stopped_or_refused,)),
     Attack("many files of an allowed size", _filling("part%d", 60, 1), (_stopped_or_refused,)),
     Attack(
+        "files without names",
+        """
+        held, written = [], 0
+        try:
+            for index in range(40):
+                if index % 2:
+                    held.append(os.open(".", os.O_TMPFILE | os.O_RDWR))
+                else:
+                    held.append(os.open("hidden", os.O_CREAT | os.O_RDWR))
+                    os.unlink("hidden")
+                for megabyte in range(3):
+                    written += os.write(held[-1], bytes(1 << 20))
+            import signal
+            say("written", written)
+            signal.pause()
+        except OSError as fault:
+            say("full", errno.errorcode[fault.errno])
+        """,
+        (_stopped_or_refused,),
+    ),
+    Attack(
         "sparse file of a terabyte",
         """
         import signal
