@@ -20,10 +20,10 @@ NOTHING_LOADED = ("--model", "")
 
 
 def one_line(result, exit_code):
-    """The command failed as a command should: its exit code, one line on standard error, no traceback."""
+    """The command failed as a command should: its exit code, one line behind its log, no traceback."""
     assert result.returncode == exit_code, result.stderr
     assert result.stdout == ""
-    [line] = result.stderr.splitlines()
+    [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
     assert line.startswith("agentkernel: ")
     return line
 
@@ -122,7 +122,8 @@ def test_its_log_for_people_leaves_the_file_as_json(make_kernel):
     kernel = make_kernel("--log-format", "console", *NOTHING_LOADED)
     kernel.stop()
     assert not kernel.log.read_text().startswith("{")
-    assert json.loads((kernel.state / "kernel.log").read_text().splitlines()[0])["event"] == "listening"
+    lines = (kernel.state / "kernel.log").read_text().splitlines()
+    assert "listening" in [json.loads(line)["event"] for line in lines]
 
 
 def test_an_address_in_use_is_said_in_one_line(ak, kernel):
