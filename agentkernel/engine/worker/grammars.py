@@ -30,6 +30,14 @@ _LINE = 256  # bytes that are kept of a line: more than blanks and the beginning
 
 _MOST_REPEATED = 1000  # times
 _COUNTED = ("minLength", "maxLength", "minItems", "maxItems")
+# Of llama.cpp's own rules those that admit what is no JSON: raw control characters, half of a surrogate pair,
+# numbers that no float holds.
+_STRICT = {
+    "char": r"""[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" """
+    "([0-9a-cA-CefEF] [0-9a-fA-F] | [dD] [0-7]) [0-9a-fA-F] [0-9a-fA-F])",
+    "number": '("-"? integral-part) ("." decimal-part)? ([eE] [-+]? [0-9] [0-9]?)? space',
+}
+_RULE = re.compile(rf"^({'|'.join(_STRICT)}) ::= .*$", re.MULTILINE)
 _REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
 
@@ -122,9 +130,10 @@ def _converted(schemas: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         rules = {}
         for number, (name, schema) in enumerate(schemas.items()):
             rules[name] = converter.visit(converter.resolve_refs(schema, name), f"value-{number}")
-        return str(converter.format_grammar()), rules
+        text = str(converter.format_grammar())
     except Exception as error:  # the converter raises whatever a strange schema leads it to
         raise LlamaError(f"the JSON schema can't become a grammar: {error!r}") from error
+    return _RULE.sub(lambda rule: f"{rule[1]} ::= {_STRICT[rule[1]]}", text), rules
 
 
 def _hermes(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,17 @@ def _seed32(seed: int) -> int:
     return folded if folded != 0xFFFFFFFF else 0x7FFFFFFF
 
 
+def _part(data: bytes) -> bytes | None:
+    """The bytes at the end that are a part of a character; None for what is no UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(data)
+    except UnicodeDecodeError:
+        return None
+    part = decoder.getstate()[0]
+    return None if part[:1] == b"\xed" and part[1:] >= b"\xa0" else part  # of a pair, and there are none
+
+
 class Sampler:
     """Draws one process's tokens; `draws` random numbers were used so far."""
 
@@ -32,6 +44,7 @@ class Sampler:
         self._model, self._grammar_text = model, "" if isinstance(grammar, Calls) else grammar
         self._calls = grammar if isinstance(grammar, Calls) else None
         self._beginning: Beginning | None = None  # of a call, until there is one
+        self._part = b""  # of a character, in a call
         self._grammar: Any = None
         self._random = sampling.temperature > 0
         self.draws = 0
@@ -62,7 +75,7 @@ class Sampler:
         if self._calls is not None:
             self._hold(self._calls.rest(b""))  # that it does parse is known before it is needed
             self._hold("")
-            self._beginning = Beginning(self._calls.forms)
+            self._beginning, self._part = Beginning(self._calls.forms), b""
         elif self._grammar_text:
             self._hold(self._grammar_text)
 
@@ -135,6 +148,8 @@ class Sampler:
         if self._calls is not None and self._beginning is not None:
             begun = self._beginning.after(self._model.marked(token))
             return not begun or bool(self._calls.rest(begun))
+        if self._calls is not None and _part(self._part + self._model.marked(token)) is None:
+            return False  # the grammar takes any byte for the rest of a character
         one = np.zeros(1, _CANDIDATE)
         one["id"] = token
         self._apply(self._grammar, one)
@@ -144,6 +159,8 @@ class Sampler:
         """The token is the turn's next; it may begin a call."""
         if self._calls is None or self._beginning is None:
             lib.llama_sampler_accept(self._grammar, token)
+            if self._calls is not None:
+                self._part = _part(self._part + self._model.marked(token)) or b""
             return
         piece = self._model.marked(token)
         if begun := self._beginning.after(piece):
