@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentkernel.jail.port import Outcome
+from agentkernel.engine import port
+from agentkernel.errors import KernelError
 from agentkernel.process import Process
-from tests.by_hand import Bench, boot, settle
+from tests.by_hand import Bench, Gated, boot, settle
 from tests.fake_jail import ENDLESS, FakeJail, ended
 
 NO_FILES = {"read": ["nothing"]}  # jobs have no workspace then, and no thread is needed to make one
@@ -36,6 +37,16 @@ class Held(FakeJail):
     def running(self) -> list[str]:
         """The keys of the jobs that go on."""
         return list(self._running)
+
+
+class Slow(Gated):
+    """Answers while its gate is open; a request that is open when it dies fails."""
+
+    async def open(self, request: port.Request) -> port.Opened:
+        opened = await super().open(request)
+        if self._batcher is None:
+            raise KernelError("ENGINE_FAILED", "signal 9")
+        return opened
 
 
 async def calling(
@@ -88,8 +99,3 @@ def events(bench: Bench, kind: str) -> list[dict[str, Any]]:
 def context(process: Process) -> str:
     """What bytes are in a process's context: its prompt, results and inputs, an end before each."""
     return "".join("|" if token == 256 else chr(token) for token in process.tokens if 0 <= token <= 256)
-
-
-def outcome(output: bytes, **fields: Any) -> Outcome:
-    """A job's end."""
-    return ended(output, **fields)

@@ -10,12 +10,13 @@ import pytest
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.process import State, Wait
-from tests.by_hand import ME, Gated, Screen, die, run, settle, words
+from tests.by_hand import ME, Screen, die, run, settle, words
 from tests.callers import (
     ASK,
     NO_FILES,
     SUM,
     WORK,
+    Slow,
     audited,
     call,
     calling,
@@ -157,7 +158,7 @@ def test_a_limit_set_while_a_result_is_appended_lets_no_turn_grow(tmp_path: Path
     """The engine counts the new part of the turn from its start, and so does the limit."""
 
     async def main() -> None:
-        bench = await calling(tmp_path, {"go": SUM, "5": words(50)}, make=Gated)
+        bench = await calling(tmp_path, {"go": SUM, "5": words(50)}, make=Slow)
         process = await bench.exec("go", max_tokens=10)
         bench.engine.gate.clear()
         await rest(bench)
@@ -425,7 +426,7 @@ def test_a_drain_that_is_over_ends_a_call_and_writes_it_down(tmp_path: Path) -> 
 
 async def appending(folder: Path, **fields):
     """A process whose result is on its way into the context."""
-    bench = await calling(folder, {"go": SUM, "5": words(20)}, make=Gated, limits={"term_grace_tokens": 4})
+    bench = await calling(folder, {"go": SUM, "5": words(20)}, make=Slow, limits={"term_grace_tokens": 4})
     process = await bench.exec("go", **fields)
     bench.engine.gate.clear()
     await rest(bench)

@@ -113,7 +113,7 @@ def test_a_json_schema_makes_the_answer_conform(client):
         ({"temperature": 3}, "EXEC_INVALID"),
         ({"max_tokens": 0}, "EXEC_INVALID"),
         ({"seed": 2**64}, "EXEC_INVALID"),
-        ({"tools": ["python"]}, "TOOL_NOT_FOUND"),
+        ({"tools": ["fly"]}, "TOOL_NOT_FOUND"),
     ],
 )
 def test_a_wrong_option_is_refused_and_the_engine_goes_on(client, options, code):
