@@ -17,7 +17,7 @@ class NoJail:
 
     async def run(self, job: Job) -> Outcome:
         """See `port.Jail`."""
-        raise KernelError("ESANDBOX", f"there is no jail for {job.argv[0]}")
+        raise KernelError("ESANDBOX", f"there is no jail for job {job.key}")
 
     def kill(self, key: str) -> None:
         """See `port.Jail`."""

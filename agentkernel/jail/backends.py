@@ -1,7 +1,7 @@
 """What this machine has to make jails with, looked up once.
 
 Rules
-1. The order is the strength: bwrap, container, landlock; the host itself only when asked for, never as root.
+1. The order is the strength: bwrap, landlock; the host itself only when asked for, never as root.
 2. What lacks is said with its remedy; a backend that lacks something of its own is not offered.
 """
 

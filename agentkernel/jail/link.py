@@ -98,14 +98,16 @@ class Spawner(asyncio.Protocol):
         self._stopping = True
         if self._starting is not None:
             await asyncio.wait([self._starting])
-        if self._transport is not None:
-            self._transport.close()
-        if self._watching is not None:
-            await asyncio.wait([self._watching])
+        while self._watching is not None and not self._watching.done():
+            if self._transport is not None:
+                self._transport.close()
+            await asyncio.wait([self._watching])  # it may have started another before it heard of this
 
     async def _start(self) -> Verdict:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if self._stopping:
+            return Verdict("", (), (), 0, 0.0, ("spawner: stopped",))
         if len(self._starts) == _STARTS and began - self._starts[0] < _WITHIN_S:
             fault = (
                 f"spawner: it died {_STARTS} times in {_WITHIN_S:.0f} s; see the log, start the kernel again"

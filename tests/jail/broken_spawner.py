@@ -57,6 +57,10 @@ def _handed_on() -> None:
     spawner.survey = leaking
 
 
+def unusable() -> None:
+    bwrap._ISOLATION += " --no-such-option"
+
+
 _setrlimit = resource.setrlimit
 BREAKS: dict[str, tuple[str, Callable[[], None]]] = {
     "no filter": ("seccomp", _open_filter),
@@ -72,5 +76,5 @@ BREAKS: dict[str, tuple[str, Callable[[], None]]] = {
 
 if __name__ == "__main__":
     name = sys.argv.pop(1)
-    BREAKS[name][1]()
+    unusable() if name == "unusable" else BREAKS[name][1]()
     spawner.main()

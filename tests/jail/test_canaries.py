@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.jail import canaries
+from agentkernel.jail import canaries, landlock
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome, Verdict
 from tests.jail.broken_spawner import BREAKS
@@ -55,6 +55,17 @@ def test_a_broken_layer_disables_tools_and_is_named_with_its_remedy(jailed: Jail
     assert found.levels == ()
     assert any(fault.startswith(f"{layer}: a jail could ") for fault in found.faults), found.faults
     assert any(canaries.REMEDIES[layer] in fault for fault in found.faults)
+
+
+def test_a_backend_that_makes_no_jails_gives_way_to_the_next_for_what_that_is_good_for(
+    jailed: Jailed,
+) -> None:
+    found = verdict(_BROKEN, "unusable")
+    assert any(fault.startswith("bwrap: ") for fault in found.faults)
+    if landlock.missing():
+        assert found.levels == ()
+    else:
+        assert (found.backend, found.levels) == ("landlock", ("trusted",))
 
 
 def test_without_a_spawner_nothing_runs_and_the_verdict_says_so() -> None:
