@@ -137,6 +137,10 @@ def test_an_address_in_use_is_said_in_one_line(ak, kernel):
     [
         (("--port", "0", "--model", "nowhere"), 66, "'nowhere' is not in the catalogue"),
         (("--port", "0", "--host", "0.0.0.0", *NOTHING_LOADED), 78, "not loopback"),
+        (
+            ("--port", "0", "--host", "0.0.0.0", "--auth", "--unsafe-host-tools", *NOTHING_LOADED),
+            *(78, "--unsafe-host-tools: never as root, and on loopback only"),
+        ),
         (("--port", "seven"), 78, "server.port: Expected `int`, got `str` (from the command line)"),
         (("--config", "absent.yaml"), 78, "absent.yaml: No such file"),
         (("--text-lists", "xml"), 78, "server.text_lists: Invalid enum value 'xml'"),
