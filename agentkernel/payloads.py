@@ -17,9 +17,9 @@ _HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve)=([^;\s]*);\s
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
-_FILE = re.compile(rb"\s*(?P<pid>\S+)[ \t]+(?P<path>[^\n|]*[^\n|\s])[ \t\r]*[\n|](?P<data>.*)", re.DOTALL)
+_END = re.compile(rb"[\n|]")
 _READ = re.compile(rb"(?P<pid>\S+)(?:\s+(?P<offset>[0-9]{1,18})(?:\s+(?P<length>[0-9]{1,18}))?)?")
-_FIRST = re.compile(r"(\{.*\}|\S*)\s*(.*)", re.DOTALL)
+_FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
 def parse_text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
@@ -159,10 +159,11 @@ def parse_file(payload: bytes) -> tuple[int, str, bytes]:
     """PUT_FILE's payload: PID, path and bytes."""
     if not payload.strip():
         raise KernelError("MISSING_PID")
-    match = _FILE.fullmatch(payload)
-    if match is None:
+    head, *data = _END.split(payload.lstrip(), 1)
+    first, path = parse_first(head)
+    if not path or not data:
         raise KernelError("FILE_INVALID", "PID, a path, a line's end or |, and bytes")
-    return parse_pid(match["pid"]), parse_text(match["path"], "FILE_INVALID").strip(), match["data"]
+    return parse_pid(first), path, data[0]
 
 
 def parse_call(payload: bytes) -> tuple[int, int, str]:

@@ -210,7 +210,7 @@ def why(kernel: Kernel, process: Process) -> Answer:
     """WHY's reply."""
     reason = explain.why(process, kernel.models.served.get(process.model_id))
     if question := kernel.gate.people.of(process.pid):
-        reason += f": {question.call} {msgspec.json.encode(question.said).decode()}"
+        reason += f" (call {question.call}): {msgspec.json.encode(question.said).decode()}"
     data = {"pid": process.pid, "state": process.state.value, "why": reason}
     return Answer(data, f"PID {process.pid} {reason}")
 

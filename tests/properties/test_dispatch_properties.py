@@ -148,3 +148,16 @@ def test_what_no_verb_takes_is_an_error_of_the_verb(folder: Path, verb: str, pay
             assert error.code in ANY_VERB | set(VERBS[verb].errors)
 
     run(main())
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+@pytest.mark.parametrize("end", [b"", b"x", b"|", b"\n"], ids=["blanks", "word", "bar", "line"])
+def test_a_long_payload_is_read_once(folder: Path, verb: str, end: bytes) -> None:
+    """Read once for each of its bytes, these blanks would take hours."""
+
+    async def main() -> None:
+        async with populated(folder) as bench:
+            error = await ask(bench, session(v1=False), Command(verb, "a", b"1" + b" " * 1_000_000 + end))
+        assert error is None or error.code in ANY_VERB | set(VERBS[verb].errors)
+
+    run(main())
