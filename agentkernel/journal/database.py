@@ -47,6 +47,8 @@ class Database:
         self._db = open_journal(path, durable=durable)
         self._wal = os.open(wal_of(path), os.O_RDONLY | os.O_CLOEXEC)
         self._checkpointed = b""  # the salts of a log that has been, and is overwritten next
+        self.sync()  # what a crash left is now as good as committed
+        self.check()
 
     def __repr__(self) -> str:
         return f"<Database {self.path} commits={self.commits} fault={self.fault}>"

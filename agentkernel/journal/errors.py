@@ -17,6 +17,7 @@ from agentkernel.config import ConfigError
 # SQLite's primary codes; an extended one has its primary in the lowest byte (sqlite.org/rescode.html).
 _BUSY, _READ_ONLY, _IO, _CORRUPT, _FULL, _CANT_OPEN, _NO_DATABASE = 5, 8, 10, 11, 13, 14, 26
 _IO_WRITE = 778  # what EIO, EDQUOT and EROFS of a write become; only ENOSPC is _FULL
+_IO_INDEX = 4874  # no room for the index of a log, 32 KiB, which is made to look at what a crash left
 
 
 class JournalError(ConfigError):
@@ -46,6 +47,8 @@ def cause(path: Path, error: sqlite3.Error) -> JournalError:
         return JournalError(f"{path}: in use by another program; a kernel that runs?")
     if code in (_CORRUPT, _NO_DATABASE):
         return JournalCorruptError(f"{path}: corrupt: {error}")
+    if code == _FULL or _code(error) == _IO_INDEX:
+        return JournalFullError(f"{path}: no room on its disk, not even to open it")
     if code == _CANT_OPEN:
         return JournalError(f"{path}: it, or what belongs to it, can't be opened or made")
     return JournalError(f"{path}: {error}")
