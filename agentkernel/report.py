@@ -65,7 +65,7 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     text = f"uptime_s={int(uptime)} {_line(counters | who | model)}"
     data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who}
     data["generation"] = _generation(kernel)
-    jail = toolreport.sandbox(kernel.gate.jail.verdict)
+    jail = toolreport.sandbox(kernel.gate.verdict)
     data["tools"] = {**kernel.gate.counters, "sandbox": jail}
     tools = _line({**kernel.gate.counters, "sandbox": jail["backend"]})
     if served is None:

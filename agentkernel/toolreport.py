@@ -27,11 +27,13 @@ def tool_list(tools: list[Tool]) -> Answer:
         }
         for tool in tools
     ]
-    lines = [
-        f"name={tool.name} capability={tool.capability} source={tool.source} {tool.description}"
-        for tool in tools
-    ]
+    lines = [_line(tool) for tool in tools]
     return Answer({"total_tools": len(rows), "tools": rows}, "\n".join([f"Tools ({len(rows)})", *lines]))
+
+
+def _line(tool: Tool) -> str:
+    said = " ".join(tool.description.split())
+    return f"name={tool.name} capability={tool.capability} source={tool.source} {said}"
 
 
 def tool_info(tool: Tool, limits: Limits) -> Answer:

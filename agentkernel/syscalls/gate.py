@@ -39,6 +39,7 @@ from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.toolbox import Toolbox
 from agentkernel.syscalls.workspace import Workspace
 
+_OFF = Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
 _log = log.get("gate")
 
 
@@ -102,6 +103,11 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate tools={len(self.toolbox.tools)} callers={len(self._callers)}>"
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the jail's self-test has found, if it is over; while tools are switched off, that they are."""
+        return self.jail.verdict if self._settings.enabled else _OFF
+
     async def start(self) -> None:
         """Have the jail prove itself, and say loudly if it doesn't."""
         verdict = await self._verdict()
@@ -131,7 +137,7 @@ class Gate:
         )
 
     def _check_level(self, permits: Permits) -> None:
-        verdict = self.jail.verdict
+        verdict = self.verdict
         if permits.trust != "standard" and (verdict is None or permits.trust not in verdict.levels):
             why = "; ".join(verdict.faults) if verdict else "the jail's self-test is not over"
             raise KernelError(
@@ -254,9 +260,7 @@ class Gate:
             raise ToolError("TIMEOUT", f"{tool.name} took longer than {tool.seconds:g} seconds") from None
 
     async def _verdict(self) -> Verdict:
-        if not self._settings.enabled:
-            return Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
-        return self.jail.verdict or await self.jail.start()
+        return self.verdict or await self.jail.start()
 
     def _check_rate(self, caller: _Caller) -> None:
         now, settings = self._clock(), self._settings
