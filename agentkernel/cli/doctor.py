@@ -86,7 +86,7 @@ def examine(config: Config) -> list[Finding]:
         _writable("workspace", Path(config.workspace)),
         address,
         _jail(status),
-        _sandbox(status),
+        _sandbox(status, enabled=config.tools.enabled),
         _cores(status),
     ]
 
@@ -185,8 +185,10 @@ def _jail(status: KernelStatus | None) -> Finding:
     return Finding("engine's jail", "ok", held)
 
 
-def _sandbox(status: KernelStatus | None) -> Finding:
+def _sandbox(status: KernelStatus | None, *, enabled: bool) -> Finding:
     """Where models' calls run; a kernel without it serves, but nothing can be called."""
+    if not enabled:
+        return Finding("tools' jail", "note", "tools are switched off", "tools.enabled: true")
     if status is None or status.tools is None:
         return Finding("tools' jail", "note", "no kernel runs, so none was tested", "agentkernel serve")
     jail = status.tools.sandbox

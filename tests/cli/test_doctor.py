@@ -157,10 +157,15 @@ def test_a_jail_without_its_layers_is_a_note(monkeypatch):
 )
 def test_the_jail_of_tools_is_what_the_kernel_s_own_test_has_found(jail, state, found, remedy):
     status = type("Status", (), {"tools": ToolState(0, 0, jail)})()
-    finding = doctor._sandbox(status)
+    finding = doctor._sandbox(status, enabled=True)
     assert (finding.state, finding.found, finding.remedy) == (state, found, remedy)
 
 
 def test_without_a_kernel_nobody_has_tested_the_jail_of_tools(examined):
     finding = examined()["tools' jail"]
     assert (finding.state, finding.remedy) == ("note", "agentkernel serve")
+
+
+def test_tools_that_are_switched_off_miss_nothing(examined):
+    finding = examined(**{"tools.enabled": "false"})["tools' jail"]
+    assert (finding.state, finding.found) == ("note", "tools are switched off")
