@@ -286,9 +286,12 @@ def get_file(pid: int, path: str) -> Request[toolreplies.FileData]:
 
 
 def put_file(pid: int, path: str, data: bytes) -> Request[toolreplies.FileWritten]:
-    """Write a file into a process's workspace. Raises ValueError for a path with a line's end or `|`."""
-    if {"\n", "|"} & set(path):
-        raise ValueError(f"{path!r}: a path can't be sent that holds a line's end or |")
+    """Write a file into a process's workspace.
+
+    Raises ValueError for a path with a line's end or `|`, or with blanks around it.
+    """
+    if {"\n", "|"} & set(path) or path != path.strip():
+        raise ValueError(f"{path!r}: a path can't be sent that holds a line's end or |, or blanks around it")
     return Request("PUT_FILE", toolreplies.FileWritten, _words(pid, path) + b"\n" + data)
 
 

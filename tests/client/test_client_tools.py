@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentkernel.client import AsyncClient, Client, RequestError, ResourceError, requests
+from agentkernel.payloads import parse_file
 from tests.fake_jail import BROKEN, FakeJail
 from tests.harness import run, scripted_server
 
@@ -136,10 +139,19 @@ def test_files_of_any_bytes_go_into_a_workspace_and_out_of_it(demo):
     run(main())
 
 
-@pytest.mark.parametrize("path", ["a|b", "a\nb"])
+@pytest.mark.parametrize("path", ["a|b", "a\nb", " a", "a\t"])
 def test_a_path_that_would_be_read_as_another_is_not_sent(path):
     with pytest.raises(ValueError, match="a path can't be sent"):
         requests.put_file(1, path, b"x")
+
+
+@given(st.text(st.characters(exclude_characters="\0"), min_size=1), st.binary())
+def test_whatever_path_is_sent_is_the_one_that_is_read(path, data):
+    try:
+        payload = requests.put_file(7, path, data).payload
+    except ValueError:
+        return
+    assert parse_file(payload) == (7, path, data)
 
 
 def test_what_a_process_may_do_is_said_when_it_starts(demo):
