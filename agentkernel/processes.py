@@ -59,7 +59,7 @@ class Processes:
 
     async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
         process.sink, process.client = sink, sink.client if sink else 0
-        process.plan = self.gate.admit(process.plan)
+        process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
         await served.admit(process)
         if self.draining:  # it has begun meanwhile
             served.close(process)

@@ -557,6 +557,28 @@ def test_a_stop_outlasts_a_call(tmp_path: Path, held: str) -> None:
     run(main())
 
 
+def test_a_stop_outlasts_an_approval_while_suspended(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": SUM, "5": "well"})
+        process = await bench.exec("go", approve=["calc"])
+        bench.step(2)
+        step = bench.engine._batcher.step()
+        bench.kernel.stop_output(ME, 1)
+        bench.engine.on_step(step)
+        await settle()
+        bench.kernel.suspend(ME, 1)
+        bench.kernel.approve(ME, 1, 1)
+        await settle()
+        bench.kernel.resume(ME, 1, None)
+        assert (process.state, process.wait) == (State.WAITING, Wait.EVENT)
+        assert not bench.engine.step()
+        bench.kernel.continue_output(ME, 1)
+        await rest(bench)
+        assert (process.reason, bench.screen.text[1]) == ("stop", f"{SUM}\nwell")
+
+    run(main())
+
+
 def test_a_call_in_the_step_behind_a_slow_readers_stop_waits_for_its_result(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await calling(tmp_path, {"go": WORK, "done": "well"})

@@ -117,15 +117,18 @@ class Gate:
 
     # What a process begins and ends with
 
-    def admit(self, plan: Plan) -> Plan:
-        """The plan with what the model is told of its tools. Raises TOOL_NOT_FOUND or ESANDBOX."""
+    def admit(self, plan: Plan, *, inherited: bool = False) -> Plan:
+        """The plan with what the model is told of its tools. Raises TOOL_NOT_FOUND or ESANDBOX.
+
+        A tool that its parent had when it began may be gone by now.
+        """
         permits = plan.permits
         if permits is None:
             return plan
         self._check_level(permits)
         limited = set(permits.limits) - {"*"}
         for name in sorted({*(permits.tools or ()), *limited, *(set(permits.approve) - {"*"})}):
-            if name not in self.toolbox.tools:
+            if name not in self.toolbox.tools and not inherited:
                 raise KernelError("TOOL_NOT_FOUND", f"no tool named {name!r}", {"tool": name})
         tools = [tool for name, tool in self.toolbox.tools.items() if permits.allows(name)]
         told = [] if permits.tools is None else [tool.function for tool in tools]

@@ -211,7 +211,8 @@ class CallingMachine(RuleBasedStateMachine):
         batcher = self.bench.engine._batcher
         if self.processes and batcher is not None and batcher.busy:
             step = batcher.step()
-            self.tell(getattr(self.kernel, what), self.pick(data))
+            stepped = [output.pid for output in step.outputs if output.end] or [self.pick(data)]
+            self.tell(getattr(self.kernel, what), stepped[0])
             self.do(self.bench.engine.on_step, step)
         self.settle()
 

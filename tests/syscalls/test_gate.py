@@ -370,6 +370,24 @@ def test_a_tool_removed_while_it_runs_ends_as_it_would(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_child_does_not_need_what_its_parent_has_lost(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("spawn", prompt="child"), "use": call("greet")})
+        tool = b'{"name": "greet", "description": "d", "schema": {"type": "object"}, "command": ["true"]}'
+        bench.kernel.register_tool(tool)
+        process = await bench.exec("hi", tools=["greet", "spawn"], interactive=True)
+        await rest(bench)
+        bench.kernel.unregister_tool("greet")
+        (fork,) = await bench.kernel.fork(ME, 1, 1, bench.screen)
+        await bench.kernel.send_input(ME, 1, "go", bench.screen)
+        await bench.kernel.send_input(ME, 2, "use", bench.screen)
+        await rest(bench)
+        assert results(process)[-1] == "ok"
+        assert results(fork)[-1] == "error: TOOL_NOT_FOUND: no tool named greet"
+
+    run(main())
+
+
 # The rule of two
 
 
@@ -390,7 +408,8 @@ def test_a_third_danger_needs_a_person(tmp_path: Path) -> None:
 
 def test_dangers_add_up_over_calls_that_were_made(tmp_path: Path) -> None:
     async def main() -> None:
-        said = {"go": call("send", pid=1, text="x"), "ok: sent to PID 1": call("receive"), "read": HELLO}
+        read = call("read_file", path="x")
+        said = {"go": call("send", pid=1, text="x"), "ok: sent to PID 1": call("receive"), "read": read}
         bench = await calling(tmp_path, said, FakeJail())
         process = await bench.exec("go", trust="untrusted", interactive=True, paths=NO_FILES)
         await rest(bench)

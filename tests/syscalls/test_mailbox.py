@@ -48,6 +48,27 @@ def test_a_full_box_takes_senders_one_by_one_in_their_order() -> None:
     run(main())
 
 
+def test_who_comes_later_waits_behind_those_who_wait() -> None:
+    async def main() -> None:
+        boxes = Mailboxes(1)
+        boxes.open(1)
+        await boxes.send(1, letter(0))
+        begin(boxes.send(1, letter(1)), boxes.send(1, letter(2)))
+        await settle()
+        read = []
+
+        async def late() -> None:
+            read.append((await boxes.receive(1)).sender)
+            await boxes.send(1, letter(3))  # there is room, but not for this one
+
+        begin(late())
+        await settle()
+        read += [(await boxes.receive(1)).sender for _ in range(3)]
+        assert read == [0, 1, 2, 3]
+
+    run(main())
+
+
 def test_a_reader_waits_for_the_next_letter() -> None:
     async def main() -> None:
         boxes = Mailboxes(1)
