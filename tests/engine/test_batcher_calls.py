@@ -162,6 +162,11 @@ def test_a_stop_string_inside_a_call_ends_the_turn_before_it() -> None:
     assert one.result == ('TOOL:calc {"a', "stop", [])
 
 
+def test_a_stop_string_that_the_call_ends_with_is_no_call() -> None:
+    one = One(SUM, stop=("]}",)).steps()
+    assert one.result == ("".join(SUM)[:-2], "stop", [])
+
+
 def test_a_stop_string_behind_a_call_comes_too_late() -> None:
     one = One([*SUM[:-1], "} STOP"], stop=("STOP",)).steps()
     assert one.result == ("".join(SUM), "call", [CALC])
