@@ -63,7 +63,7 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     alone = not wal_of(path).exists()  # then nobody has it open, and no file need be made beside it
     index = path.with_name(f"{path.name}-shm")
-    ours = not index.exists()
+    ours = not alone and not index.exists()
     try:
         with contextlib.closing(_connect(path, "mode=ro&immutable=1" if alone else "mode=ro")) as db:
             _check_version(path, db)
@@ -72,7 +72,8 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
         raise cause(path, error) from error
     finally:
         if ours:
-            index.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                index.unlink()
 
 
 def _check_version(path: Path, db: sqlite3.Connection) -> None:
@@ -106,6 +107,7 @@ def _make(path: Path) -> None:
 
 
 def _open(path: Path, synchronous: str) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))  # SQLite would open it for reading alone instead
     db = _connect(path, "mode=rw")
     try:
         for setting in (

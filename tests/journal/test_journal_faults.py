@@ -80,8 +80,10 @@ assert list(Journal(path).replay()) == [(1, STANDS, b"kept")]
 READ_ONLY = """
 import subprocess
 from pathlib import Path
-from agentkernel.journal.errors import JournalError, JournalFullError
+from agentkernel.journal.errors import JournalError
+from agentkernel.journal.opening import read_only
 from agentkernel.journal.store import Journal
+from agentkernel.journal.verification import verify
 
 def remount(how):
     subprocess.run(["mount", "-o", "remount," + how, {folder!r}], check=True)
@@ -103,9 +105,11 @@ remount("ro")
 try:
     Journal(folder / "journal.db")
 except JournalError as error:
-    print(error)
+    assert "Read-only file system" in str(error), error
 else:
     raise SystemExit("opened")
+with read_only(folder / "journal.db") as db:
+    assert verify(db).live == 1
 """
 
 
@@ -117,8 +121,26 @@ def test_on_a_disk_that_is_full_at_the_start_it_is_refused_and_nothing_is_lost(t
     run_on_a_disk_of(4 << 20, tmp_path, FULL_AT_THE_START.format(folder=str(tmp_path)))
 
 
-def test_on_a_read_only_disk_it_is_refused(tmp_path):
+def test_on_a_read_only_disk_it_is_refused_but_can_be_looked_at(tmp_path):
     run_on_a_disk_of(2 << 20, tmp_path, READ_ONLY.format(folder=str(tmp_path)))
+
+
+def test_whatever_ends_a_transaction_undoes_it(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+
+    def fail():
+        with journal._database.transaction() as db:
+            db.execute("INSERT INTO dropped VALUES (1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    journal.begin(1, "ann", b"")
+    journal.commit()
+    assert list(journal.replay()) == [(1, STANDS, b"")]
+    with journal._database.reading() as db:
+        assert db.execute("SELECT count(*) FROM dropped").fetchone() == (0,)
+    journal.close()
 
 
 class Disk:

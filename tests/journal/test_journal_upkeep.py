@@ -185,14 +185,27 @@ def test_joined_output_reads_the_same(make, path):
         assert verify(db).faults == ()
 
 
-def test_joined_rows_are_long(make):
+def test_joined_rows_are_long_also_of_processes_that_take_turns(make):
     journal = make()
-    journal.begin(1, "ann", b"")
-    for number in range(6000):
-        journal.output(1, number * 4, b"abcd")
+    for pid in range(1, 9):
+        journal.begin(pid, "ann", b"")
+    for number in range(3000):
+        for pid in range(1, 9):
+            journal.output(pid, number * 4, b"abcd")
     maintain(journal)
-    assert rows(journal, "output") <= 6000 * 4 / 2048
-    assert journal.read_output(1, 0, 1 << 20) == b"abcd" * 6000
+    assert rows(journal, "output") <= 8 * (3000 * 4 // 2048 + 1)
+    assert journal.read_output(1, 0, 1 << 20) == b"abcd" * 3000
+
+
+def test_a_piece_a_step_keeps_up_with_256_processes(make):
+    journal = make()
+    for pid in range(1, 257):
+        journal.begin(pid, "ann", b"")
+    for number in range(30):
+        for pid in range(1, 257):
+            journal.output(pid, number * 4, b"abcd")
+        journal.maintain(0.0)
+    assert rows(journal, "recent") <= 1024 + 256
 
 
 def test_dead_records_are_swept_and_live_ones_stay(make):
@@ -260,6 +273,30 @@ def test_the_log_is_brought_into_the_tables_and_begins_anew(make, path, monkeypa
     assert max(sizes) < 70 * 4120
     assert path.stat().st_size > 60 * 20_000 * 0.8
     assert [body[0] for _, kind, body in journal.replay() if kind != STANDS] == list(range(60))
+
+
+def test_a_log_that_was_brought_in_is_not_again_before_it_has_grown(make, monkeypatch):
+    monkeypatch.setattr(store, "WAL_PAGES", 3)
+    journal = make()
+    journal.begin(1, "ann", b"x" * 20_000)
+    journal.maintain(0.0)
+    first = journal._checkpoint
+    assert first.result()
+    journal.maintain(0.0)
+    assert journal._checkpoint is first
+    journal.append(1, "tokens", b"x" * 20_000)
+    journal.maintain(0.0)
+    assert journal._checkpoint is not first
+
+
+def test_a_commit_does_not_bring_the_log_in_itself(make, path):
+    journal = make()
+    size = path.stat().st_size
+    journal.begin(1, "ann", b"x" * 8_000_000)
+    journal.commit()
+    journal.append(1, "tokens", b"")
+    journal.commit()
+    assert path.stat().st_size == size
 
 
 def test_shrinking_gives_room_back_and_changes_nothing_that_is_read(make, path):

@@ -166,6 +166,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         self.journal.commit()
+        assert not self.journal._claims
         self.committed = copy.deepcopy(self.given)
 
     @rule(backlog=st.integers(0, 4), pieces=st.integers(1, 12))
