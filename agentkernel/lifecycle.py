@@ -158,4 +158,5 @@ class Lifecycle(Calling):
         if process.state is not State.SUSPENDED:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
             self._served(process).set_runnable(process, runnable=False)
-        self.events.emit("turn_finished", process, reason=end, tokens_generated=process.turn_tokens)
+        generated = process.turn_before + process.turn_tokens
+        self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)

@@ -217,6 +217,7 @@ class Process:
     turn_bytes: int = 0  # of this turn's text since it was last cut off, already given out
     turn_cut: int = 0  # tokens of this turn before its text was last cut off by a limit
     turn_limit: int = 0  # tokens this turn may have
+    turn_before: int = 0  # tokens of this turn before its last result, which the counters above leave out
     turn_over: bool = False
     draws: int = 0  # random numbers the sampler has used in this turn
     offset: int = 0  # bytes of output given out
@@ -251,7 +252,7 @@ class Process:
 
     def begin_turn(self) -> None:
         """A new turn: counters that belong to one turn start again."""
-        self.turn_tokens = self.turn_bytes = self.turn_cut = 0
+        self.turn_tokens = self.turn_bytes = self.turn_cut = self.turn_before = 0
         self.turn_limit, self.turn_over = self.plan.max_tokens, False
 
     def extend_turn(self) -> None:
@@ -262,6 +263,7 @@ class Process:
     def continue_turn(self) -> None:
         """The turn goes on behind the result of a call, with the tokens that are left of its limit."""
         self.turn_limit -= self.turn_tokens
+        self.turn_before += self.turn_tokens
         self.turn_tokens = self.turn_bytes = self.turn_cut = 0
 
     def cut_text(self) -> None:

@@ -211,7 +211,7 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.closing = parent.closing
     child.reason = parent.reason if parent.turn_over else ""
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
-    child.turn_cut = parent.turn_cut
+    child.turn_cut, child.turn_before = parent.turn_cut, parent.turn_before
     child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
     child.notes = dict(parent.notes)
     return child
