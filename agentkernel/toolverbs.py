@@ -34,7 +34,7 @@ class ToolVerbs(Lifecycle):
         return self.gate.toolbox.register(description)
 
     def unregister_tool(self, name: str) -> Tool:
-        """Forget a tool that was registered. Raises TOOL_NOT_FOUND or TOOL_INVALID."""
+        """Forget a tool that was registered. Raises TOOL_NOT_FOUND, TOOL_INVALID or TOOL_FAILED."""
         return self.gate.toolbox.unregister(name)
 
     def answer(self, owner: Owner, pid: int, text: str) -> Question:

@@ -200,7 +200,9 @@ _TABLE = (
         "",
         ("TOOL_INVALID", "TOOL_EXISTS", "TOOL_FAILED"),
     ),
-    Verb("UNREGISTER_TOOL", "name", "forget it", _ADMIN, "", ("TOOL_NOT_FOUND", "TOOL_INVALID")),
+    Verb(
+        "UNREGISTER_TOOL", "name", "forget it", _ADMIN, "", ("TOOL_NOT_FOUND", "TOOL_INVALID", "TOOL_FAILED")
+    ),
     Verb("ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE")),
     Verb("APPROVE", "pid call", "let it make a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),
     Verb("DENY", "pid call [why]", "refuse a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),

@@ -42,6 +42,10 @@ class People:
         try:
             async with asyncio.timeout(seconds):
                 return await future
+        except TimeoutError:
+            if future.cancelled():
+                raise
+            return future.result()  # it came just then, and who gave it was told that it counts
         finally:
             del self._open[pid, call]
 

@@ -73,11 +73,14 @@ class Toolbox:
         return self._add(skill, "registered")
 
     def unregister(self, name: str) -> Tool:
-        """Forget a registered tool. Raises TOOL_NOT_FOUND or TOOL_INVALID."""
+        """Forget a registered tool. Raises TOOL_NOT_FOUND, TOOL_INVALID or TOOL_FAILED."""
         tool = self.find(name)
         if tool.source != "registered":
             raise KernelError("TOOL_INVALID", f"{name} was not registered, but is a {tool.source} tool")
-        (self._registered / f"{name}.yaml").unlink(missing_ok=True)
+        try:
+            (self._registered / f"{name}.yaml").unlink(missing_ok=True)
+        except OSError as error:
+            raise KernelError("TOOL_FAILED", f"{name} can't be removed: {error.strerror}") from error
         for table in (self.tools, self.handlers, self._checks, self._skills):
             table.pop(name, None)
         return tool

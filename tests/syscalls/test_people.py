@@ -56,6 +56,17 @@ def test_a_reply_has_to_be_of_the_kind_and_number_and_process() -> None:
     run(main())
 
 
+def test_a_reply_in_the_last_moment_counts() -> None:
+    """Who gave it was told so."""
+
+    async def main() -> None:
+        people, loop = People(), asyncio.get_running_loop()
+        loop.call_at(loop.time() + 5 - 1e-10, people.reply, "answer", 1, None, "that")
+        assert await ask(people, seconds=5) == "that"
+
+    run(main())
+
+
 def test_who_asked_too_long_ago_or_is_gone_is_not_answered() -> None:
     async def main() -> None:
         people = People()

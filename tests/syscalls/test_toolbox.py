@@ -105,6 +105,15 @@ def test_a_tool_that_can_not_be_kept_is_not_there(tmp_path: Path) -> None:
     assert tools.tools == SYSCALLS
 
 
+def test_a_tool_that_can_not_be_removed_stays(tmp_path: Path) -> None:
+    tools = toolbox(tmp_path)
+    tools.register(GREET)
+    (tmp_path / "tools").rename(tmp_path / "away")
+    (tmp_path / "tools").touch()
+    assert code(tools.unregister, "greet") == "TOOL_FAILED"
+    assert tools.find("greet").source == "registered"
+
+
 def test_limits_of_a_skill_and_of_the_settings_only_lower(tmp_path: Path) -> None:
     tools = toolbox(tmp_path)
     greet = tools.register(GREET)
