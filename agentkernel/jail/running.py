@@ -29,7 +29,7 @@ _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
 _STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
 _LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
-_NICE_AFTER_S = 0.1  # a call that takes longer gives way to those that don't, and to the engine
+_NICE_AFTER_MS, _NICE = 250, 14  # who has used so much of the processor gives way to the engine, and goes on
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
 
 
@@ -135,10 +135,12 @@ class Running:
             self.kill("workspace")
         elif self.slot is not None and self.slot.out_of_memory():
             self.kill("memory")  # version 1 kills one process and lets the others run
-        elif self.slot is not None and self.slot.cpu_ms() > self.job.limits.cpu_s * 1000:
-            self.kill("cpu")
-        elif now - self._began > _NICE_AFTER_S:
-            self._renice(19)
+        elif self.slot is not None:
+            used = self.slot.cpu_ms()
+            if used > self.job.limits.cpu_s * 1000:
+                self.kill("cpu")
+            elif used > _NICE_AFTER_MS:
+                self._renice(_NICE)
 
     def kill(self, reason: Killed) -> None:
         """End all of it at once."""
