@@ -384,7 +384,7 @@ class Gate:
 
 def _remove(pid: int, workspace: Workspace) -> None:
     try:
-        workspace.remove()
+        workspace.remove(for_good=True)  # a thread may be on its way to write
     except ToolError as error:
         _log.warning("workspace not removed", pid=pid, error=str(error))
 

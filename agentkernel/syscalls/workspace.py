@@ -79,7 +79,7 @@ class Workspace:
         require()
         self._path, self._limits, self._uid = root / str(pid), limits, uid
         self._lock = threading.Lock()  # of everything that changes files
-        self._touches = 0
+        self._touches, self._gone = 0, False
         self._usage: tuple[int, Usage] | None = None  # and after how many touches it was counted
 
     def make(self) -> Path:
@@ -188,9 +188,13 @@ class Workspace:
         with self._tree() as tree:
             return _walk(self._existing(tree, path), path, most)
 
-    def remove(self) -> None:
-        """Remove it and all that is in it. TOOL_FAILED when something can't be removed."""
+    def remove(self, *, for_good: bool = False) -> None:
+        """Remove it and all that is in it; it can be made again, unless it was removed for good.
+
+        TOOL_FAILED when something can't be removed.
+        """
         with self._lock, self._tree() as tree:
+            self._gone = for_good
             if tree is None:
                 return
             self._usage = None
@@ -209,6 +213,8 @@ class Workspace:
             try:
                 directory = os.open(self._path, flags)
             except FileNotFoundError:
+                if self._gone:
+                    raise ToolError("NOT_FOUND", "the workspace was removed") from None
                 if not make:
                     directory = -1
                 else:

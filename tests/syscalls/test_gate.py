@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Limits, Verdict
 from agentkernel.process import State, Wait
+from agentkernel.syscalls import files, gate
 from agentkernel.syscalls.builtin import Invocation
 from agentkernel.syscalls.errors import ToolError
 from tests.by_hand import ME, OTHER, run, settle
@@ -772,6 +774,35 @@ def test_a_workspace_is_kept_or_goes_with_its_process(
         bench.kernel.kill(ME, 1)
         await asyncio.get_running_loop().shutdown_default_executor()
         assert folder.is_dir() is kept
+
+    run(main())
+
+
+def test_a_write_that_its_process_did_not_live_to_see_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Threads can't be cancelled: one that is late finds that the workspace was removed."""
+
+    async def main() -> None:
+        begun, removed, write, remove = threading.Event(), threading.Event(), files.write_file, gate._remove
+
+        def told(*arguments) -> None:
+            remove(*arguments)
+            removed.set()
+
+        def late(*arguments, **named) -> str:
+            begun.set()
+            removed.wait()
+            return write(*arguments, **named)
+
+        monkeypatch.setattr("agentkernel.syscalls.files.write_file", late)
+        monkeypatch.setattr("agentkernel.syscalls.gate._remove", told)
+        bench = await calling(tmp_path, {"go": call("write_file", path="a", content="x")})
+        await bench.exec("go", trust="confidential")
+        await rest(bench)
+        while not begun.is_set():
+            await settle()
+        bench.kernel.kill(ME, 1)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert not (tmp_path / "workspace" / "1").exists()
 
     run(main())
 
