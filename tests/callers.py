@@ -99,3 +99,25 @@ def events(bench: Bench, kind: str) -> list[dict[str, Any]]:
 def context(process: Process) -> str:
     """What bytes are in a process's context: its prompt, results and inputs, an end before each."""
     return "".join("|" if token == 256 else chr(token) for token in process.tokens if 0 <= token <= 256)
+
+
+HELLO = call("python", code="hello")
+
+
+def results(process: Process) -> list[str]:
+    """What the process's calls came to, as its model sees it."""
+    return context(process).split("|")[1:]
+
+
+async def one(
+    folder: Path,
+    said: str,
+    jail: FakeJail | None = None,
+    settings: dict[str, Any] | None = None,
+    **fields: Any,
+) -> tuple[Bench, Process]:
+    """An interactive process that has made one call; its kernel."""
+    bench = await calling(folder, {"go": said}, FakeJail() if jail is None else jail, **(settings or {}))
+    process = await bench.exec("go", interactive=True, **fields)
+    await rest(bench)
+    return bench, process

@@ -69,9 +69,9 @@ engine.worker.images
 engine.worker.sequence
 engine.worker.batcher
 engine.worker.llama
+engine.worker.grammars
 engine.worker.sampler
 engine.worker.toolcalls
-engine.worker.grammars
 engine.worker.prompt
 engine.worker.__main__
 engine.scripted
@@ -174,7 +174,7 @@ def layer(name: str) -> int | None:
 
 
 def test_every_module_has_its_place() -> None:
-    faces = {"protocol", "engine", "engine.worker", "jail"}
+    faces = {"protocol", "engine", "engine.worker", "jail", "syscalls"}
     assert {name for name in SOURCES if layer(name) is None} == faces
     assert all(not list(imported(SOURCES[face])) for face in faces)
 
