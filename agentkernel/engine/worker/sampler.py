@@ -68,12 +68,13 @@ class Sampler:
             stages.append(lib.llama_sampler_init_greedy())
         for stage in stages:
             lib.llama_sampler_chain_add(chain, stage)
+        if self._calls is not None:
+            self._hold(self._calls.rest(b""))  # whether it parses is known before it is needed
         self.begin_turn()
 
     def begin_turn(self) -> None:
         """A grammar holds for one turn; raises LlamaError when it doesn't parse."""
         if self._calls is not None:
-            self._hold(self._calls.rest(b""))  # that it does parse is known before it is needed
             self._hold("")
             self._beginning, self._part = Beginning(self._calls.forms), b""
         elif self._grammar_text:
