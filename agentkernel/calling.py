@@ -78,30 +78,29 @@ class Calling(Turns):
         if process.state is State.SUSPENDED:
             if process.waiting_before is not Wait.EVENT:
                 process.waiting_before = wait
+                process.changed()
         elif process.wait is not Wait.EVENT:
             process.move(Event.WAIT, self.clock(), wait)
 
-    def results(self, process: Process, texts: list[str]) -> None:
-        """Every call that the process's turn came to has its result."""
-        task = asyncio.get_running_loop().create_task(self._take_results(process, texts))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _take_results(self, process: Process, texts: list[str]) -> None:
+    async def join(self, process: Process, text: str) -> bool:
+        """The first of the process's calls has its result; whether another is to be made."""
         try:
-            for text in texts:
-                await self._take_result(process, text)
+            await self._take_result(process, text)
         except KernelError as error:
             if not process.state.ended:
                 full = error.code == "MEMORY_ADMISSION"
                 event, reason = (Event.FINISH, "context_full") if full else (Event.FAIL, "engine_failed")
                 self._end(process, event, reason)
-            return
-        finally:
             self._changing.discard(process.pid)
-        process.calls = ()
+            return False
+        process.calls, process.calling = process.calls[1:], False
+        process.changed()
+        if process.calls:
+            return True
+        self._changing.discard(process.pid)
         before = process.waiting_before if process.state is State.SUSPENDED else process.wait
         self._have(process, before if before in _CALLS else Wait.SYSCALL)
+        return False
 
     async def _take_result(self, process: Process, text: str) -> None:
         """Put it into the context; one that is too long for that is cut, and says so."""

@@ -162,6 +162,21 @@ class Tools(Section, frozen=True):
     messages: Count = 64
 
 
+class Journaling(Section, frozen=True):
+    """What survives a crash of the kernel, and of the machine.
+
+    `mixed`: what was acknowledged survives both, tokens the first; `power`: everything both; `off`: nothing
+    either. Processes of a former kernel go on, or wait for RESUME. Of those that ended, `ended` are kept, for
+    `hours`, and `mb` of all that they put out.
+    """
+
+    durability: Literal["mixed", "power", "off"] = "mixed"
+    recover: Literal["ready", "suspended"] = "ready"
+    ended: Count = 10_000
+    hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 366)] = 168.0
+    mb: Count = 1024
+
+
 class Log(Section, frozen=True):
     """What is logged, and how."""
 
@@ -186,6 +201,7 @@ class Config(Section, frozen=True):
     generation: Generation = Generation()
     limits: Limits = Limits()
     tools: Tools = Tools()
+    journal: Journaling = Journaling()
     log: Log = Log()
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from agentkernel import report, toolreport
+from agentkernel import memoryreport, report, toolreport
 from agentkernel.config import Generation
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
@@ -183,6 +183,23 @@ class Dispatch:
         self.kernel.continue_output(session.principal, pid)
         return Answer({"pid": pid}, f"Output of PID {pid} continued")
 
+    def attach(self, session: Session, payload: bytes) -> Answer:
+        pid, offset, rest = parse_range(payload, "ATTACH_INVALID")
+        if rest is not None:
+            raise KernelError("ATTACH_INVALID", "ATTACH takes a PID and an offset")
+        process, start = self.kernel.attach(session.principal, pid, offset, session.sink)
+        return report.attached(process, start)
+
+    def detach(self, session: Session, payload: bytes) -> Answer:
+        pid = parse_pid(payload)
+        self.kernel.detach(session.principal, pid, session.sink)
+        return Answer({"pid": pid}, f"Detached from PID {pid}")
+
+    def logs(self, session: Session, payload: bytes) -> Answer:
+        pid, offset, length = parse_range(payload, "ATTACH_INVALID")
+        data, size = self.kernel.logs(session.principal, pid, offset or 0, length)
+        return memoryreport.read(pid, offset or 0, data, size)
+
     async def wait(self, session: Session, payload: bytes) -> Answer:
         first, rest = parse_first(payload)
         seconds = parse_seconds(rest) if rest else None
@@ -227,7 +244,7 @@ class Dispatch:
         return Answer(data, f"Snapshot '{name}' of PID {pid}: {len(snapshot.tokens)} tokens")
 
     def list_snapshots(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
-        return report.snapshot_list(self.kernel.snapshots.visible(session.principal))
+        return memoryreport.snapshot_list(self.kernel.snapshots.visible(session.principal))
 
     async def drop_snapshot(self, session: Session, payload: bytes) -> Answer:
         name = parse_name(parse_text(payload).strip())
@@ -237,18 +254,18 @@ class Dispatch:
     async def memw(self, session: Session, payload: bytes) -> Answer:
         pid, offset, data = parse_write(payload)
         pages = await self.kernel.write_memory(session.principal, pid, offset, data)
-        return report.written(pid, len(data), pages)
+        return memoryreport.written(pid, len(data), pages)
 
     async def memr(self, session: Session, payload: bytes) -> Answer:
-        pid, offset, length = parse_range(payload)
-        data = await self.kernel.read_memory(session.principal, pid, offset, length)
-        return report.read(pid, offset, data, self.kernel.memory.size(pid))
+        pid, offset, length = parse_range(payload, "MEMR_INVALID")
+        data = await self.kernel.read_memory(session.principal, pid, offset or 0, length)
+        return memoryreport.read(pid, offset or 0, data, self.kernel.memory.size(pid))
 
     def mem(self, session: Session, payload: bytes) -> Answer:
         if not payload.strip():
-            return report.memory(self.kernel)
+            return memoryreport.memory(self.kernel)
         pid = parse_pid(payload, "INVALID_PID", "INVALID_PID")
-        return report.process_memory(self.kernel, self.kernel.live(session.principal, pid))
+        return memoryreport.process_memory(self.kernel, self.kernel.live(session.principal, pid))
 
     # Calls
 
@@ -325,6 +342,13 @@ class Dispatch:
         text = " ".join(f"{key}={value}" for key, value in data.items())
         return Answer({"pid": pid, **data}, f"PID {pid} quota updated: {text}")
 
+
+# Verbs whose success is on the disk before it is told, as far as the journal's durability goes; of those that
+# start processes the kernel sees to that itself, before these run.
+DURABLE = frozenset({
+    "SEND_INPUT", "STOP_OUTPUT", "CONTINUE_OUTPUT", "TERM", "KILL", "SUSPEND", "RESUME",
+    "MEMW", "SET_PRIORITY", "SET_QUOTA", "ANSWER", "APPROVE", "DENY",
+})  # fmt: skip
 
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}
 

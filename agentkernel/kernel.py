@@ -31,7 +31,15 @@ class Kernel(ToolVerbs):
     # Processes
 
     async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
-        """Start a process; returns once its prompt is tokenised and admitted, before its prefill."""
+        """Start a process; returns once its prompt is tokenised and admitted, before its prefill.
+
+        Of two with one key the second is the first again.
+        """
+        if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
+            return self.find(owner, known)
+        name = owner.name, request.key or ""
+        if name in self._keys:
+            raise KernelError("BUSY", "an EXEC with that key is under way")
         served, base_group = self._current(), ""
         base: tuple[int, ...] = ()
         if request.from_ is not None:
@@ -41,6 +49,8 @@ class Kernel(ToolVerbs):
             details = {"queued": served.scheduler.waiting}
             raise KernelError("BUSY", f"{served.scheduler.waiting} processes wait for a slot", details)
         pid = self.table.new_pid()
+        if request.key is not None:
+            self._keys.add(name)
         try:
             plan = request.plan(self.generation, self.seed, pid, base)
             process = request.process(pid, owner, plan, served.card.id, self.clock())
@@ -50,6 +60,7 @@ class Kernel(ToolVerbs):
                 process.move(Event.WAIT, self.clock(), Wait.MEMORY)
                 served.set_runnable(process, runnable=False)
         finally:
+            self._keys.discard(name)
             self.table.abandon(pid)
             self.models.retire_idle()
         return process
@@ -69,7 +80,7 @@ class Kernel(ToolVerbs):
                 children.append(child)
             for child in children:
                 self.memory.fork(pid, child.pid)
-                await self._admit(child, served, sink)
+                await self._admit(child, served, sink, wake=False)
                 self._begin_child(child)
         except KernelError:
             for child in children:
@@ -169,6 +180,7 @@ class Kernel(ToolVerbs):
             await self._append(process, Message("user", text))
         except KernelError:
             process.waiting_before = before
+            process.changed()
             if process.state in (State.READY, State.WAITING):  # stopped meanwhile, perhaps
                 process.move(Event.WAIT, self.clock(), before)
             raise
@@ -205,6 +217,51 @@ class Kernel(ToolVerbs):
         self._wake(process)
         return process
 
+    def attach(self, owner: Owner, pid: int, offset: int | None, sink: Sink) -> tuple[Process, int]:
+        """Send the sink what the process puts out, from a byte on: from now on, without one.
+
+        The sink gets what there is already once the caller has told of it. Raises ATTACH_INVALID, LOG_GONE.
+        """
+        process = self.find(owner, pid)
+        start = process.offset if offset is None else offset
+        self._check_offset(pid, start, process.offset)
+        marker = process.marker(self.clock()) if process.state.ended else b""
+        asyncio.get_running_loop().call_soon(self.readers.attach, process, sink, start, marker)
+        return process, start
+
+    def detach(self, owner: Owner, pid: int, sink: Sink) -> Process:
+        """Send the sink nothing more of the process, which goes on. Raises WRONG_STATE."""
+        process = self.find(owner, pid)
+        attached = self.readers.detach(pid, sink)
+        if process.sink is sink:
+            process.sink, attached = None, True
+        if not attached:
+            raise KernelError("WRONG_STATE", f"PID {pid} sends nothing here")
+        self.readable(pid)
+        return process
+
+    def logs(self, owner: Owner, pid: int, offset: int, length: int | None) -> tuple[bytes, int]:
+        """What the process has put out, from a byte on, and its size; also of one of a former kernel.
+
+        Raises ATTACH_INVALID or LOG_GONE.
+        """
+        kept = self.recorder.kept(pid)
+        if kept is None:
+            self.find(owner, pid)
+            raise KernelError("LOG_GONE", f"the output of PID {pid} is not kept")
+        name, size = kept
+        if not owner.admin and owner.name != name:
+            raise KernelError("FORBIDDEN", f"PID {pid} belongs to another owner")
+        self._check_offset(pid, offset, size)
+        most = self.config.server.body_bytes
+        return self.recorder.output(pid, offset, most if length is None else min(length, most)), size
+
+    def _check_offset(self, pid: int, offset: int, size: int) -> None:
+        if offset > size:
+            raise KernelError("ATTACH_INVALID", f"PID {pid} has put out {size} bytes", {"size": size})
+        if offset < size and not self.recorder.output(pid, offset, 1):
+            raise KernelError("LOG_GONE", f"the output of PID {pid} from {offset} on is not kept")
+
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""
         process = self.find(owner, pid)
@@ -230,6 +287,7 @@ class Kernel(ToolVerbs):
         if going and not process.turn_over and not process.terminating:
             grace = self.config.limits.term_grace_tokens
             process.finish_by = process.generated + grace
+            process.changed()
             self._served(process).engine.send(port.Finish(pid, grace))
         else:
             self._end(process, Event.TERMINATE, "terminated")
@@ -271,6 +329,7 @@ class Kernel(ToolVerbs):
         """Change the class the process is scheduled in."""
         process = self._mine(owner, pid)
         process.priority = priority
+        process.changed()
         self._served(process).set_priority(process)
         return process
 
@@ -279,6 +338,7 @@ class Kernel(ToolVerbs):
         process = self._mine(owner, pid)
         process.quota_tokens = process.quota_tokens if tokens is None else tokens
         process.quota_syscalls = process.quota_syscalls if syscalls is None else syscalls
+        process.changed()
         if process.generated >= process.quota_tokens:
             self._end(process, Event.FINISH, "quota")
         else:

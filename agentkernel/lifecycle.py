@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from agentkernel import log
 from agentkernel.calling import Calling
 from agentkernel.calls import Call
 from agentkernel.config import Config
@@ -19,7 +20,12 @@ from agentkernel.jail.absent import NoJail
 from agentkernel.jail.port import Jail
 from agentkernel.models import Models
 from agentkernel.process import Event, Process, Sink, State, Wait
+from agentkernel.request import summarizes
 from agentkernel.syscalls.gate import Gate
+
+_RETRY_SECONDS, _UPKEEP_SECONDS = 0.5, 0.1  # while the disk is full; between pieces of upkeep
+
+_log = log.get("kernel")
 
 # How the end of a turn ends a process: reason given by the engine → event.
 _ENDINGS = {
@@ -42,16 +48,20 @@ class Lifecycle(Calling):
         """Without a jail nothing can be called. Raises as `Gate` does."""
         super().__init__(config)
         self.models = Models(config, make_engine, self)
-        self.gate = Gate(config, jail or NoJail(), self)
+        self.gate = Gate(config, jail or NoJail(), self, self.recorder)
+        self._upkeep: asyncio.TimerHandle | None = None  # of the journal
+        self._undelivered: list[tuple[Process, port.Output, int]] = []  # with where its text starts
+        self._waiting_for_disk = False
 
     # Sinks
 
     def readable(self, pid: int) -> None:
         """A reader that was behind has caught up with this process."""
         try:
-            process = self.table.live(pid)
+            process = self.table.find(pid)
         except KernelError:
             return
+        self.readers.caught_up(pid, process.offset)
         if process.wait is Wait.OUTPUT:
             process.move(Event.WAKE, self.clock())
             self._wake(process)
@@ -59,6 +69,7 @@ class Lifecycle(Calling):
     def disconnected(self, sink: Sink) -> None:
         """A client is gone: each of its processes does as its `on_disconnect` says."""
         self.events.unsubscribe(sink)
+        self.readers.forget(sink)
         for process in self.table:
             if process.sink is not sink:
                 continue
@@ -74,7 +85,8 @@ class Lifecycle(Calling):
     def streams_to(self, sink: Sink) -> bool:
         """Whether a process of the sink's goes on by itself."""
         going = (State.READY, State.RUNNING)
-        return any(p.sink is sink and (p.state in going or p.wait in _BOUNDED) for p in self.table)
+        comes = any(p.sink is sink and (p.state in going or p.wait in _BOUNDED) for p in self.table)
+        return comes or self.readers.reads(sink)
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell every subscriber."""
@@ -82,16 +94,47 @@ class Lifecycle(Calling):
 
     # What a served model reports (serving.Host)
 
-    def deliver(self, process: Process, output: port.Output) -> None:
+    def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
+        """Write down what a step brought, and then give it out."""
+        for process, output in outputs:
+            if process.generated >= process.quota_tokens and output.tokens:
+                continue  # a step that was under way when the quota became less
+            self._undelivered.append((process, output, process.offset))
+            text = b"".join(_pieces(output))
+            self.recorder.took(process, output.tokens, text, output.draws)
+        if self.recorder.commit() and not self._waiting_for_disk:
+            self._deliver_all()
+        elif not self._waiting_for_disk:
+            self._waiting_for_disk = True
+            self._start(self._deliver_when_written())
+
+    async def _deliver_when_written(self) -> None:
+        """Give out what could not be written down before, or not be synced, once it is."""
+        while True:
+            try:
+                await self.recorder.synced()
+                break
+            except KernelError:  # the disk is full
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._waiting_for_disk = False
+        self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        ready, self._undelivered = self._undelivered, []
+        for process, output, start in ready:
+            if not process.state.ended:  # with its parent, say
+                self._deliver(process, output, start)
+
+    def _deliver(self, process: Process, output: port.Output, start: int) -> None:
         """Give out what a step brought; the process may wait, or end, with it."""
-        new = len(output.tokens)
-        process.tokens += output.tokens
-        process.generated += new
-        process.turn_tokens += new
-        process.draws = output.draws
         if process.state is State.RUNNING and process.phase == "prefill" and output.tokens:
             process.enter("decode", self.clock())
-        keeps_up = self._give_out(process, output.text)
+        keeps_up = True
+        for text in _pieces(output):
+            if process.sink is not None:
+                keeps_up = process.sink.data(process.pid, start, text)
+            self.readers.data(process.pid, start, text)
+            start += len(text)
         if output.end:
             self._turn_over(process, output.end, output.calls)
         elif process.generated >= process.quota_tokens:
@@ -105,43 +148,108 @@ class Lifecycle(Calling):
         self._end(process, Event.FAIL, reason)
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work; end what waits, let the rest run for so long, then end it; stop engines."""
+        """Take no new work; let what runs go on for so long; stop engines.
+
+        What lives then is in the journal, for the next kernel; without one it ends, what waits at once.
+        """
         self.draining = True
-        idle = (State.WAITING, State.SUSPENDED)
-        for process in self.table:
-            if process.state in idle and process.wait not in _PASSING:
-                self._end(process, Event.TERMINATE, "shutdown")
+        kept = self.config.journal.durability != "off"
+        if not kept:
+            for process in self.table:
+                if not self._passing(process):
+                    self._end(process, Event.TERMINATE, "shutdown")
         try:
             async with asyncio.timeout(seconds):
-                while len(self.table):
-                    self._empty.clear()
-                    await self._empty.wait()
+                while any(self._passing(process) for process in self.table):
+                    self._settled.clear()
+                    await self._settled.wait()
         except TimeoutError:
-            for process in self.table:
+            for process in () if kept else self.table:
                 if not process.state.ended:  # with its parent
                     self._end(process, Event.TERMINATE, "shutdown")
         await self.models.stop()
+
+    @staticmethod
+    def _passing(process: Process) -> bool:
+        """Whether it goes on by itself."""
+        return process.state in (State.READY, State.RUNNING) or process.wait in _PASSING
 
     async def close(self) -> None:
         """End the engines and give up the memory; nothing can be asked any more."""
         await self.models.stop()
         await self.gate.close()
         await self.memory.close()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        self.recorder.close()
 
-    def _give_out(self, process: Process, text: bytes) -> bool:
-        start = process.offset
-        process.offset += len(text)
-        process.turn_bytes += len(text)
-        if not text or process.sink is None:
-            return True
-        return process.sink.data(process.pid, start, text)
+    # What a former kernel left
+
+    async def recover(self) -> int:
+        """Bring back the processes that lived when the last kernel ended; how many go on."""
+        found = self.recorder.recover()
+        for process, _ in found:
+            self.table.restore(process)
+            self.gate.open(process)
+        for process, fingerprint in found:
+            if not process.state.ended:  # with one that came before
+                await self._recover(process, fingerprint)
+        _log.info("recovered", processes=len(self.table))
+        self._maintain()
+        return len(self.table)
+
+    def _maintain(self) -> None:
+        """A little of the journal's upkeep, for ever."""
+        self.recorder.maintain()
+        self._upkeep = asyncio.get_running_loop().call_later(_UPKEEP_SECONDS, self._maintain)
+
+    async def _recover(self, process: Process, fingerprint: str) -> None:
+        now = self.clock()
+        if process.state is State.RUNNING:
+            process.move(Event.REVOKE, now)
+        try:
+            served = self.models.served.get(process.model_id) or await self.models.load(process.model_id)
+        except KernelError as error:
+            _log.warning("process lost its model", pid=process.pid, error=str(error))
+            self._end(process, Event.FAIL, "model_lost")
+            return
+        if served.fingerprint != fingerprint:
+            self._end(process, Event.FAIL, "model_changed")
+            return
+        if not await served.readmit(process):
+            return
+        if summarizes(process.plan):
+            self._end(process, Event.KILL, "killed")  # who waited for it asks anew
+            return
+        if self.config.journal.recover == "suspended" and process.state is State.READY:
+            process.move(Event.SUSPEND, now)
+        self._resume_waiting(process)
+
+    def _resume_waiting(self, process: Process) -> None:
+        """What the process waited for is asked for again, if it doesn't come by itself."""
+        served, now = self._served(process), self.clock()
+        if process.terminating:
+            served.engine.send(port.Finish(process.pid, max(1, process.finish_by - process.generated)))
+        if process.calls:
+            self._changing.add(process.pid)
+            self.waits(process, Wait.SYSCALL)
+            self.gate.begin(process)
+        elif process.wait is Wait.CHILD:
+            process.move(Event.WAKE, now)
+            self._turn_over(process, "context_full", [])
+        elif process.wait is Wait.OUTPUT or (process.wait is Wait.MEMORY and not self._lacks_prefix(process)):
+            process.move(Event.WAKE, now)
+        self._wake(process)
+
+    @staticmethod
+    def _lacks_prefix(process: Process) -> bool:
+        return process.plan.memory_prefix and not process.soft
 
     def _turn_over(self, process: Process, end: str, calls: list[Call]) -> None:
         exhausted = process.generated >= process.quota_tokens
         if end == "call":
             end = "terminated" if process.terminating else "length" if process.budget <= 0 else end
         if end == "call":
-            self._give_out(process, b"\n")  # what follows is another line
             self._called(process, calls)
             return
         if end == "context_full" and not exhausted and self._go_on(process):
@@ -151,12 +259,21 @@ class Lifecycle(Calling):
         if not process.plan.interactive or exhausted or end not in ("stop", "length"):
             self._end(process, _ENDINGS[end], reason)
             return
-        if process.terminating or self.draining:
-            self._end(process, Event.TERMINATE, "terminated" if process.terminating else "shutdown")
+        if process.terminating:
+            self._end(process, Event.TERMINATE, "terminated")
             return
         process.turn_over, process.reason = True, end
+        process.changed()
         if process.state is not State.SUSPENDED:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
             self._served(process).set_runnable(process, runnable=False)
         generated = process.turn_before + process.turn_tokens
         self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)
+        self._settled.set()
+        if self.draining and self.config.journal.durability == "off":
+            self._end(process, Event.TERMINATE, "shutdown")
+
+
+def _pieces(output: port.Output) -> list[bytes]:
+    """What is given out of an output: its text, and behind a call the end of its line."""
+    return [text for text in (output.text, b"\n" if output.end == "call" else b"") if text]

@@ -13,7 +13,7 @@ import msgspec
 from agentkernel.errors import KernelError
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
-_HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve)=([^;\s]*);\s*", re.IGNORECASE)
+_HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve|key)=([^;\s]*);\s*", re.IGNORECASE)
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
@@ -176,10 +176,10 @@ def parse_call(payload: bytes) -> tuple[int, int, str]:
     return pid, int(number), reason.strip()
 
 
-def parse_range(payload: bytes) -> tuple[int, int, int | None]:
-    """MEMR's payload: PID, offset and length, none for all there is."""
+def parse_range(payload: bytes, code: str) -> tuple[int, int | None, int | None]:
+    """PID, offset and length, none where none stands there. Raises the code."""
     match = _READ.fullmatch(payload.strip())
     if match is None:
-        raise KernelError("MEMR_INVALID")
-    length = None if match["length"] is None else int(match["length"])
-    return parse_pid(match["pid"], "MEMR_INVALID", "MEMR_INVALID"), int(match["offset"] or 0), length
+        raise KernelError(code)
+    offset, length = (None if match[part] is None else int(match[part]) for part in ("offset", "length"))
+    return parse_pid(match["pid"], code, code), offset, length

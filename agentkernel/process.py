@@ -1,16 +1,16 @@
-"""A process and the table of them; pure.
+"""A process; pure.
 
 Rules
 1. `TRANSITIONS` is every state change there is; `Process.move` is the only place that assigns a state.
-2. A PID is never given twice.
-3. The times in `spent` add up to the process's wall time: each moment belongs to one phase.
-4. What a restart needs (`tokens`, `draws`, counters) is apart from what only this run needs (`sink`).
+2. The times in `spent` add up to the process's wall time: each moment belongs to one phase.
+3. What a restart needs (`tokens`, `draws`, counters) is apart from what only this run needs (`sink`).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -129,6 +129,13 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content: str
 
 
+class Letter(msgspec.Struct, frozen=True):
+    """A message to a process, and the PID it is from."""
+
+    sender: int
+    text: str
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What EXEC asked for, frozen at admission; `max_tokens` bounds one turn."""
 
@@ -145,6 +152,8 @@ class Plan(msgspec.Struct, frozen=True):
     interactive: bool = False
     context_strategy: ContextStrategy = "stop"
     memory_prefix: bool = False
+    deterministic: bool = False
+    key: str = ""  # under which its owner finds it, should EXEC's answer be lost
     base: tuple[int, ...] = ()  # tokens of a snapshot, which the prompt follows
     permits: Permits | None = None  # what its calls may do; without, a call is mere text
     functions: str = ""  # a JSON list, which the model is told of
@@ -224,10 +233,15 @@ class Process:
     syscalls: int = 0  # what its calls have cost
     called: int = 0  # calls it has made; the number of the last
     calls: tuple[Call, ...] = ()  # that the turn has come to, and that have no result yet
+    calling: bool = False  # the first of them has begun
+    traits: tuple[str, ...] = ()  # of what its calls have done, for the rule of two
+    letters: deque[Letter] = field(default_factory=deque)  # sent to it, and not received yet
     notes: dict[str, str] = field(default_factory=dict)  # what it remembers by mem_write
     queued_writes: int = 0  # to its memory, that wait for room
     ended: float = 0.0
 
+    edited: int = 0  # the first of its tokens that nobody has written down
+    on_change: Callable[[Process], None] | None = None  # called when what a restart needs is another
     sink: Sink | None = None
     on_end: Callable[[Process], None] | None = None  # called before its tokens are forgotten
     finish_by: int = 0  # once told to end: the generated tokens it may have then
@@ -250,8 +264,29 @@ class Process:
         """Tokens it may still generate in this turn: what its limit and the quota leave."""
         return min(self.turn_limit - self.turn_tokens, self.quota_tokens - self.generated)
 
+    def changed(self) -> None:
+        """What a restart needs is another."""
+        if self.on_change is not None:
+            self.on_change(self)
+
+    def take(self, tokens: list[int], size: int, draws: int) -> None:
+        """What a step of the engine brought: tokens, bytes of text, random numbers used so far."""
+        self.tokens += tokens
+        self.generated += len(tokens)
+        self.turn_tokens += len(tokens)
+        self.draws = draws
+        self.offset += size
+        self.turn_bytes += size
+
+    def edit(self, start: int, end: int, tokens: Sequence[int]) -> None:
+        """Put other tokens in place of some of its context."""
+        self.tokens[start:end] = tokens
+        self.edited = min(self.edited, start)
+        self.changed()
+
     def begin_turn(self) -> None:
         """A new turn: counters that belong to one turn start again."""
+        self.changed()
         self.turn_tokens = self.turn_bytes = self.turn_cut = self.turn_before = 0
         self.turn_limit, self.turn_over = self.plan.max_tokens, False
 
@@ -259,9 +294,11 @@ class Process:
         """A turn that came to its limit may go on as far again."""
         self.turn_limit, self.turn_over = self.turn_tokens + self.plan.max_tokens, False
         self.cut_text()
+        self.changed()
 
     def continue_turn(self) -> None:
         """The turn goes on behind the result of a call, with the tokens that are left of its limit."""
+        self.changed()
         self.turn_limit -= self.turn_tokens
         self.turn_before += self.turn_tokens
         self.turn_tokens = self.turn_bytes = self.turn_cut = 0
@@ -269,6 +306,7 @@ class Process:
     def cut_text(self) -> None:
         """A limit has had the turn's text flushed; what follows is counted anew."""
         self.turn_bytes, self.turn_cut = 0, self.turn_tokens
+        self.changed()
 
     def move(self, event: Event, now: float, wait: Wait | None = None, reason: str = "") -> None:
         """Change state; raises WRONG_STATE where `TRANSITIONS` has no such move."""
@@ -279,6 +317,7 @@ class Process:
             self.waiting_before = self.wait
         self.state, self.wait = target, wait
         self.reason = reason or self.reason
+        self.changed()
         if target is State.RUNNING:
             self.enter("prefill", now)
         elif target.ended:
@@ -310,72 +349,3 @@ class Process:
 
 
 _PHASES = {State.READY: "queued", State.WAITING: "waiting", State.SUSPENDED: "suspended"}
-
-
-class ProcessTable:
-    """All live processes, and the last that ended."""
-
-    def __init__(self, live_limit: int, ended_limit: int, first: int = 1) -> None:
-        self._live: dict[int, Process] = {}
-        self._ended: dict[int, Process] = {}
-        self._promised: set[int] = set()  # PIDs given out whose processes are not added yet
-        self._live_limit, self._ended_limit = live_limit, ended_limit
-        self._next_pid = first
-
-    def __len__(self) -> int:
-        return len(self._live)
-
-    def __iter__(self) -> Iterator[Process]:
-        return iter(list(self._live.values()))
-
-    def new_pid(self) -> int:
-        """A PID nobody had, with a place for its process; raises SPAWN_FAILED when the table is full."""
-        if len(self._live) + len(self._promised) >= self._live_limit:
-            details = {"limit": self._live_limit}
-            raise KernelError("SPAWN_FAILED", f"{self._live_limit} processes live", details)
-        pid, self._next_pid = self._next_pid, self._next_pid + 1
-        self._promised.add(pid)
-        return pid
-
-    def abandon(self, pid: int) -> None:
-        """Give back the place of a PID whose process was not added."""
-        self._promised.discard(pid)
-
-    def add(self, process: Process) -> None:
-        """Put a process that has a PID from `new_pid` into the table."""
-        self._promised.remove(process.pid)
-        self._live[process.pid] = process
-
-    def live(self, pid: int) -> Process:
-        """The live process; raises PID_NOT_FOUND."""
-        process = self._live.get(pid)
-        if process is None:
-            what = "has ended" if pid in self._ended else "is unknown"
-            raise KernelError("PID_NOT_FOUND", f"PID {pid} {what}")
-        return process
-
-    def find(self, pid: int) -> Process:
-        """The process, live or lately ended; raises PID_NOT_FOUND."""
-        return self._ended[pid] if pid in self._ended else self.live(pid)
-
-    def retire(self, process: Process) -> None:
-        """Move an ended process out of the live ones, forgetting the oldest over the limit."""
-        del self._live[process.pid]
-        self._ended[process.pid] = process
-        process.sink = process.on_end = None
-        process.tokens.clear()
-        process.soft = b""
-        process.plan = msgspec.structs.replace(
-            process.plan,
-            messages=(),
-            prompt=None,
-            stop=(),
-            grammar="",
-            json_schema="",
-            base=(),
-            functions="",
-            schemas={},
-        )  # only what STATUS tells is kept
-        process.notes.clear()
-        while len(self._ended) > self._ended_limit:
-            del self._ended[next(iter(self._ended))]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from agentkernel import log
 from agentkernel.config import Config, Generation
@@ -17,11 +19,14 @@ from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
-from agentkernel.process import Event, Owner, Process, ProcessTable, Sink, State, Wait
+from agentkernel.process import Event, Owner, Process, Sink, State, Wait
+from agentkernel.readers import Readers
+from agentkernel.recording import Recorder, open_journal
 from agentkernel.serving import Served
 from agentkernel.snapshots import Snapshots
 from agentkernel.syscalls.gate import Gate
 from agentkernel.syscalls.workspace import greatest
+from agentkernel.table import ProcessTable
 
 _log = log.get("kernel")
 
@@ -36,9 +41,12 @@ class Processes:
         self.config = config
         self.generation: Generation = config.generation
         self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
-        first = greatest(Path(config.workspace)) + 1  # what an earlier process left stays its own
-        self.table = ProcessTable(config.limits.processes, config.limits.ended_processes, first)
         self.clock = asyncio.get_running_loop().time
+        self.recorder = Recorder(open_journal(config), self.clock)
+        self.readers = Readers(self.recorder.output)
+        # What an earlier process left stays its own.
+        first = max(self.recorder.journal.next_pid, greatest(Path(config.workspace)) + 1)
+        self.table = ProcessTable(config.limits.processes, config.limits.ended_processes, first)
         self.started = self.clock()
         self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
         self.draining = False
@@ -50,27 +58,39 @@ class Processes:
         self._prefixing: set[int] = set()  # PIDs whose memory prefix is on its way to the engine
         self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
         self._changing: set[int] = set()  # PIDs of those who can't run until their context is changed
+        self._keys: set[tuple[str, str]] = set()  # owners and keys of those that are being admitted
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
-        self._empty = asyncio.Event()
+        self._settled = asyncio.Event()  # somebody has ended, or waits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} processes={len(self.table)} models={len(self.models.served)}>"
 
-    async def _admit(self, process: Process, served: Served, sink: Sink | None) -> None:
+    async def _admit(self, process: Process, served: Served, sink: Sink | None, *, wake: bool = True) -> None:
+        """Have it run once it is written down; unless another wakes it, when the caller has told of it."""
         process.sink, process.client = sink, sink.client if sink else 0
         process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
         await served.admit(process)
-        if self.draining:  # it has begun meanwhile
+        self.recorder.born(process, served.fingerprint)
+        try:
+            await self.recorder.synced()
+            self._check_open()  # draining may have begun meanwhile
+        except KernelError:
             served.close(process)
-            raise KernelError("SHUTTING_DOWN")
+            self.recorder.ended(process)
+            raise
         self.table.add(process)
         self.gate.open(process)
         self.counters["execs"] += 1
         self._log_start(process)
         plan, priority = process.plan, process.priority
         self.events.emit("session_started", process, workload=plan.workload, priority=priority)
-        asyncio.get_running_loop().call_soon(served.schedule)  # after the reply
+        if wake:
+            asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise KernelError("SHUTTING_DOWN")
 
     def _log_start(self, process: Process) -> None:
         who = {"client": process.client, "pid": process.pid}
@@ -82,9 +102,11 @@ class Processes:
     def _end(self, process: Process, event: Event, reason: str) -> None:
         now = self.clock()
         process.move(event, now, reason=reason)
-        self._served(process).close(process)
+        if served := self.models.served.get(process.model_id):  # else it came back to a kernel without
+            served.close(process)
         self.memory.forget(process.pid)
         self.gate.forget(process)
+        self.recorder.ended(process)
         self._changing.discard(process.pid)
         if process.on_end is not None:
             process.on_end(process)
@@ -94,6 +116,7 @@ class Processes:
         self.table.retire(process)
         if sink is not None:
             sink.end(process.pid, process.offset, process.marker(now))
+        self.readers.end(process.pid, process.offset, process.marker(now))
         for future in self._waiters.pop(process.pid, []):
             if not future.done():
                 future.set_result(process)
@@ -109,8 +132,13 @@ class Processes:
             elapsed_secs=seconds,
         )
         self.models.retire_idle()
-        if not len(self.table):
-            self._empty.set()
+        self._settled.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _have(self, process: Process, awaited: Wait) -> None:
         """What the process may wait for is there: it needn't any more, nor when it is resumed."""
@@ -118,6 +146,7 @@ class Processes:
             process.move(Event.WAKE, self.clock())
         elif process.waiting_before is awaited:
             process.waiting_before = None
+            process.changed()
         self._wake(process)
 
     def _wake(self, process: Process) -> None:

@@ -5,7 +5,6 @@ Existing clients match the text lines by key and order: our further keys come la
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from typing import Any
 
@@ -18,13 +17,12 @@ from agentkernel.pages import Tier
 from agentkernel.process import PRIORITIES, Owner, Process, State
 from agentkernel.protocol.connection import Answer
 from agentkernel.serving import Served
-from agentkernel.snapshots import Snapshot
 
-_FLOAT = 4  # bytes
 _PAGE = 16 * 1024  # bytes of KV that one block of STATUS's memory group stands for
 
 
-def _line(data: dict[str, Any]) -> str:
+def line(data: dict[str, Any]) -> str:
+    """The data in a line of the text dialect."""
     return " ".join(f"{key}={_word(value)}" for key, value in data.items())
 
 
@@ -62,12 +60,12 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
         "loaded_family": served.card.family if served else "",
         "loaded_model_path": served.card.path if served else "",
     }
-    text = f"uptime_s={int(uptime)} {_line(counters | who | model)}"
+    text = f"uptime_s={int(uptime)} {line(counters | who | model)}"
     data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who}
     data["generation"] = _generation(kernel)
     jail = toolreport.sandbox(kernel.gate.verdict)
     data["tools"] = {**kernel.gate.counters, "sandbox": jail}
-    tools = _line({**kernel.gate.counters, "sandbox": jail["backend"]})
+    tools = line({**kernel.gate.counters, "sandbox": jail["backend"]})
     if served is None:
         return Answer(data, f"{text} no_model_loaded=true {tools}")
     settings = _generation(kernel)
@@ -76,8 +74,8 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     images = _images(served)
     engine_and_jail = engine | {"jail": served.jail}
     data |= {"memory": memory, "scheduler": scheduler, "engine": engine_and_jail, "images": images}
-    groups = _line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
-    extra = _line(engine | {"engine_jail": ",".join(served.jail)} | images)
+    groups = line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
+    extra = line(engine | {"engine_jail": ",".join(served.jail)} | images)
     return Answer(data, f"{text} generation={main} {groups} {extra} {tools}")
 
 
@@ -169,7 +167,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
     if served is not None and process.pid in served.processes:
         extra["queue_position"] = served.scheduler.position(process.pid)
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
-    text = _line(data | shown | extra | _call_of(extra) | times)
+    text = line(data | shown | extra | _call_of(extra) | times)
     return Answer(data | extra | {"times": times}, text)
 
 
@@ -202,7 +200,7 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
         }
         for p in processes
     ]
-    text = "\n".join([f"Processes ({len(rows)})", *(_line(row | _call_of(row)) for row in rows)])
+    text = "\n".join([f"Processes ({len(rows)})", *(line(row | _call_of(row)) for row in rows)])
     return Answer({"total_processes": len(rows), "processes": rows}, text)
 
 
@@ -217,6 +215,7 @@ def why(kernel: Kernel, process: Process) -> Answer:
 
 def started(kernel: Kernel, process: Process) -> Answer:
     """EXEC's reply."""
+    served = kernel.models.served.get(process.model_id)
     workload = process.plan.workload.capitalize()
     data = {
         "session_id": f"session-{process.pid}",
@@ -224,7 +223,7 @@ def started(kernel: Kernel, process: Process) -> Answer:
         "workload": workload,
         "priority": process.priority,
         "context_strategy": process.plan.context_strategy,
-        "context_window_size": kernel.models.served[process.model_id].context,
+        "context_window_size": served.context if served else 0,
         "model": process.model_id,
         "prompt_tokens": process.prompt_tokens,
         "seed": process.plan.sampling.seed,
@@ -242,7 +241,7 @@ def ended(kernel: Kernel, process: Process) -> Answer:
         "tokens_generated": process.generated,
         "elapsed_secs": round(process.elapsed(kernel.clock()), 3),
     }
-    return Answer(data, _line(data))
+    return Answer(data, line(data))
 
 
 def quota(kernel: Kernel, process: Process) -> Answer:
@@ -258,7 +257,7 @@ def quota(kernel: Kernel, process: Process) -> Answer:
         "syscalls_used": process.syscalls,
         "elapsed_secs": round(elapsed, 3),
     }
-    return Answer(data, _line(data | {"elapsed_secs": f"{elapsed:.2f}"}))
+    return Answer(data, line(data | {"elapsed_secs": f"{elapsed:.2f}"}))
 
 
 _GENERATION_KEYS = ("temperature", "top_p", "seed", "max_tokens")
@@ -273,85 +272,13 @@ def _generation(kernel: Kernel) -> dict[str, Any]:
 def generation(kernel: Kernel) -> Answer:
     """SET_GEN's and GET_GEN's reply; without a set seed, the one that processes' own derive from."""
     settings = _generation(kernel)
-    return Answer(settings, _line({key: settings[key] for key in _GENERATION_KEYS}))
+    return Answer(settings, line({key: settings[key] for key in _GENERATION_KEYS}))
 
 
-def snapshot_list(snapshots: list[Snapshot]) -> Answer:
-    """LIST_SNAPSHOTS' reply."""
-    rows = [
-        {
-            "name": s.name,
-            "owner": s.owner,
-            "model": s.model_id,
-            "tokens": len(s.tokens),
-            "share": s.group.partition(":")[0] if s.group.startswith("owner:") else s.group,
-            "created": round(s.created, 3),
-        }
-        for s in snapshots
-    ]
-    text = "\n".join([f"Snapshots ({len(rows)})", *(_line(row) for row in rows)])
-    return Answer({"total_snapshots": len(rows), "snapshots": rows}, text)
-
-
-def written(pid: int, size: int, pages: int | None) -> Answer:
-    """MEMW's reply; without pages the write waits."""
-    what = f"{size} bytes" if size % _FLOAT else f"{size // _FLOAT} floats"
-    if pages is None:
-        message = f"{what} wait for room"
-        return Answer({"pid": pid, "status": "queued", "message": message}, message, "MEMW_QUEUED")
-    message = f"Written {what} into {pages} blocks"
-    return Answer({"pid": pid, "status": "written", "message": message}, message)
-
-
-def read(pid: int, offset: int, data: bytes, size: int) -> Answer:
-    """MEMR's reply: the bytes themselves, in v1 in base64."""
-    encoded = base64.b64encode(data).decode()
-    return Answer({"pid": pid, "offset": offset, "length": len(data), "size": size, "data": encoded}, data)
-
-
-def memory(kernel: Kernel) -> Answer:
-    """MEM's reply: the pages of all, and the contexts of the loaded model by tier."""
-    data: dict[str, Any] = msgspec.to_builtins(kernel.memory.usage())
-    if served := kernel.models.served.get(kernel.models.loaded_id):
-        tokens = served.paging.tokens_by_tier()
-        data |= {f"kv_{tier}_tokens": count for tier, count in tokens.items()}
-        charged = sum(tokens.values()) - served.paging.shared_tokens()
-        data |= {"kv_bytes": charged * served.card.kv_bytes_per_token, **_moves(served, 0)}
-    return Answer(data, _line(_rounded(data)))
-
-
-def process_memory(kernel: Kernel, process: Process) -> Answer:
-    """MEM's reply for one process: its pages, and its context. Shared tokens are charged to their giver."""
-    served = kernel.models.served[process.model_id]
-    tier, tokens = served.paging.tokens(process.pid)
-    shared = min(tokens, served.paging.moved(process.pid).shared)
-    data = {
-        "pid": process.pid,
-        "size": kernel.memory.size(process.pid),
-        **msgspec.to_builtins(kernel.memory.usage(process.pid)),
-        "kv_tier": tier,
-        "kv_tokens": tokens,
-        "kv_shared_tokens": shared,
-        "kv_bytes": (tokens - shared) * served.card.kv_bytes_per_token,
-        **_moves(served, process.pid),
-    }
-    return Answer(data, _line(_rounded(data)))
-
-
-def _moves(served: Served, pid: int) -> dict[str, Any]:
-    moves = served.paging.moved(pid)
-    return {
-        "kv_page_ins": moves.ins,
-        "kv_in_bytes": moves.in_bytes,
-        "kv_in_ms": round(moves.in_ms, 3),
-        "kv_page_outs": moves.outs,
-        "kv_out_bytes": moves.out_bytes,
-        "kv_out_ms": round(moves.out_ms, 3),
-    }
-
-
-def _rounded(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 3) if isinstance(value, float) else value for key, value in data.items()}
+def attached(process: Process, offset: int) -> Answer:
+    """ATTACH's reply."""
+    data = {"pid": process.pid, "offset": offset, "size": process.offset, "state": process.state.value}
+    return Answer(data, f"Attached to PID {process.pid} at byte {offset} of {process.offset}")
 
 
 def model_list(cards: list[ModelCard], selected: str, loaded: str) -> Answer:

@@ -80,6 +80,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interactive: bool = False
     context_strategy: ContextStrategy = "stop"
     memory_prefix: bool = False
+    deterministic: bool = False
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     from_: SnapshotName | None = msgspec.field(default=None, name="from")
     share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})\Z")] = "owner"
     tools: tuple[str, ...] | None = None
@@ -103,7 +105,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def group(self, owner: Owner) -> str:
         """The trust group whose computed prefixes the process uses and adds to; empty for none."""
-        if self.memory_prefix or self.trust == "confidential":  # the rows of a prefix are nobody's tokens
+        alone = self.deterministic or self.trust == "confidential"
+        if self.memory_prefix or alone:  # the rows of a prefix are nobody's tokens
             return ""
         return {"owner": f"owner:{owner.name}", "none": ""}.get(self.share, self.share)
 
@@ -142,6 +145,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             interactive=self.interactive,
             context_strategy=self.context_strategy,
             memory_prefix=self.memory_prefix,
+            deterministic=self.deterministic,
+            key=self.key or "",
             base=base,
             permits=self._permits(),
         )
@@ -203,7 +208,7 @@ def changed(defaults: Generation, changes: dict[str, Any]) -> Generation:
 def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     """A child with the parent's context and turn, and with a seed, an output and a quota of its own."""
     sampling = msgspec.structs.replace(parent.plan.sampling, seed=_own_seed(base_seed, pid))
-    plan = msgspec.structs.replace(parent.plan, sampling=sampling)
+    plan = msgspec.structs.replace(parent.plan, sampling=sampling, key="")
     quotas = parent.quota_tokens, parent.quota_syscalls
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
     child.parent, child.base_group = parent.pid, parent.base_group
@@ -235,12 +240,18 @@ def child(
         sampling=msgspec.structs.replace(parent.plan.sampling, seed=_own_seed(base_seed, pid)),
         interactive=False,
         memory_prefix=False,
+        key="",
         permits=permits,
     )
     quotas = parent.quota_tokens - parent.generated, parent.quota_syscalls - parent.syscalls
     made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
     made.parent = parent.pid
     return made
+
+
+def summarizes(plan: Plan) -> bool:
+    """Whether it is the plan of a child that sums up its parent's conversation."""
+    return plan.prompt == _SUMMARIZE and bool(plan.base)
 
 
 def summarizer(parent: Process, end: int, pid: int, context: int, now: float) -> Process:
@@ -256,6 +267,7 @@ def summarizer(parent: Process, end: int, pid: int, context: int, now: float) ->
         json_schema="",
         interactive=False,
         context_strategy="stop",
+        key="",
         permits=None,
         functions="",
         schemas={},

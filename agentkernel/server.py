@@ -25,7 +25,7 @@ from agentkernel import log, sockets
 from agentkernel.auth import Principals
 from agentkernel.config import Server as Settings
 from agentkernel.deadline import Deadline
-from agentkernel.dispatch import Dispatch, Session
+from agentkernel.dispatch import DURABLE, Dispatch, Session
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
 from agentkernel.outbox import Outbox
@@ -172,12 +172,18 @@ class Connection(asyncio.Protocol):
             self._waiting = item.verb == "WAIT"
             pending = self._finish(item, request_id, answer)
             self._task = asyncio.get_running_loop().create_task(pending)
+        elif item.verb in DURABLE and self._kernel.recorder.owes:
+            pending = self._finish(item, request_id, _already(answer))
+            self._task = asyncio.get_running_loop().create_task(pending)
         else:
             self._succeed(item, request_id, answer)
 
     async def _finish(self, item: Command, request_id: str, pending: Awaitable[Answer]) -> None:
         try:
-            self._succeed(item, request_id, await pending)
+            answer = await pending
+            if item.verb in DURABLE:
+                await self._kernel.recorder.synced()
+            self._succeed(item, request_id, answer)
         except Exception as error:  # noqa: BLE001 - the edge: any fault ends this command alone
             self._fail_with(item, request_id, error)
         self._task = None
@@ -280,6 +286,10 @@ class Connection(asyncio.Protocol):
         message = f"the {what} was not whole within {seconds:g} s"
         self._commands.append(Rejected("TIMEOUT", message, fatal=True))
         self._go_on()
+
+
+async def _already(answer: Answer) -> Answer:
+    return answer
 
 
 class Server:

@@ -36,8 +36,8 @@ _log = log.get("serving")
 class Host(Protocol):
     """What a served model reports to."""
 
-    def deliver(self, process: Process, output: port.Output) -> None:
-        """A step brought something for the process."""
+    def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
+        """A step brought this for these processes."""
 
     def fail(self, process: Process, reason: str) -> None:
         """The process can't go on."""
@@ -124,10 +124,22 @@ class Served:
         finally:
             self._admitting -= 1
         if opened.tokens:  # it is none that goes on
-            process.tokens, process.turns, process.closing = opened.tokens, opened.turns, opened.closing
-        process.prompt_tokens = len(process.tokens)
+            process.edit(0, 0, opened.tokens)
+            process.turns, process.closing = opened.turns, opened.closing
+            process.prompt_tokens = len(process.tokens)
+        self._add(process)
+
+    async def readmit(self, process: Process) -> bool:
+        """Open a process of a former kernel where it stands; False, and it has failed, when that can't be."""
+        self._add(process)
+        await self._up.wait()
+        return await self._reopen(process) and process.pid in self.processes
+
+    def _add(self, process: Process) -> None:
+        """Take it on; it runs once it is set runnable."""
         self.processes[process.pid] = process
         self.scheduler.add(process.pid, process.priority, process.owner.id)
+        self.scheduler.set_runnable(process.pid, runnable=False)
 
     async def append(self, process: Process, message: Message) -> None:
         """Begin the process's next turn with this message. Raises what `Engine.open` raises."""
@@ -137,20 +149,21 @@ class Served:
             budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
         opened = await self._ask(port.Append(process.pid, message, budget))
         process.turns += [len(process.tokens) + turn for turn in opened.turns]
-        process.tokens += opened.tokens
+        process.edit(len(process.tokens), len(process.tokens), opened.tokens)
         process.prompt_tokens += len(opened.tokens)
 
     async def prefix(self, process: Process, rows: bytes) -> None:
         """Put soft-prompt rows before everything the process has. Raises what `Engine.open` raises."""
         opened = await self._ask(port.Prefix(process.pid, rows))
         process.turns = [turn + len(opened.tokens) for turn in process.turns]
-        process.tokens[:0], process.soft = opened.tokens, rows
+        process.edit(0, 0, opened.tokens)
+        process.soft = rows
         process.prompt_tokens += len(opened.tokens)
 
     def splice(self, process: Process, start: int, end: int, tokens: Sequence[int] = ()) -> None:
         """Put other tokens in place of some of the process's context, as a turn of their own."""
         process.turns = spliced(process.turns, start, end, len(tokens))
-        process.tokens[start:end] = tokens
+        process.edit(start, end, tokens)
         self._send(port.Splice(process.pid, start, end, list(tokens)), *self.paging.splice(process, start))
 
     def keep(self, process: Process, key: int, group: str) -> None:
@@ -258,10 +271,8 @@ class Served:
         used, due = self.paging.observe(step)
         self.scheduler.commit(used, answers)
         self._send(*due)
-        for output in step.outputs:
-            process = self.processes.get(output.pid)
-            if process is not None:
-                self._host.deliver(process, output)
+        taken = [(self.processes[o.pid], o) for o in step.outputs if o.pid in self.processes]
+        self._host.deliver(taken)
         self.schedule()
 
     def _on_death(self, reason: str) -> None:
@@ -339,6 +350,7 @@ class Served:
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
             turn_over=process.turn_over or bool(process.calls),
             weight=self.scheduler.weight(process.priority),
+            exact=plan.deterministic,
             calls=plan.permits is not None,
             functions=plan.functions,
             schemas=plan.schemas,

@@ -48,9 +48,7 @@ class Turns(Processes):
         if process.state in (State.READY, State.RUNNING):
             process.move(Event.WAIT, self.clock(), Wait.CHILD)
             self._served(process).set_runnable(process, runnable=False)
-        task = asyncio.get_running_loop().create_task(self._summarize_and_go_on(process, cut))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._summarize_and_go_on(process, cut))
         return True
 
     async def _summarize_and_go_on(self, process: Process, cut: tuple[int, int]) -> None:

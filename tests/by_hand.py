@@ -175,7 +175,8 @@ async def boot(
     if not (folder / "demo.gguf").exists():
         write_model(folder / "demo.gguf")
     folders = {name: str(folder / name) for name in ("state", "workspace")}
-    tree = {"models": str(folder), **folders, **settings}
+    journal = {"journal": {"durability": "off"}}  # nothing is waited for
+    tree = {"models": str(folder), **folders, **journal, **settings}
     tree["engine"] = {"slots": 2, "threads": 1, **tree.get("engine", {})}
     engines: list[ScriptedEngine] = []
 

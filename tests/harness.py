@@ -76,7 +76,7 @@ async def scripted_server(
 
     with tempfile.TemporaryDirectory() as state:
         folders = {"models": str(models), "state": state, "workspace": f"{state}/workspace"}
-        tree = folders | {"server": {"port": 0}} | (settings or {})
+        tree = folders | {"server": {"port": 0}, "journal": {"durability": "off"}} | (settings or {})
         kernel = Kernel(msgspec.convert(tree, Config, strict=False), make_engine, jail)
         server = Server(kernel, principals or Principals({}, required=False))
         if model:

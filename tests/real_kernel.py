@@ -126,7 +126,8 @@ async def real_kernel(
     **settings: Any,
 ) -> AsyncIterator[Real]:
     """A kernel whose images have so many bytes; without RAM paging is off. Checks that all adds up after."""
-    tree = {"models": str(BUILTIN), "state": str(folder), "workspace": f"{folder}/workspace", **settings}
+    tree = {"models": str(BUILTIN), "state": str(folder), "workspace": f"{folder}/workspace"}
+    tree |= {"journal": {"durability": "off"}, **settings}
     tree["engine"] = {"slots": 1, "threads": 1, "context": 512, **(engine or {})}
     tree["memory"] = {"paging": "on" if ram else "off", **settings.get("memory", {})}
     kernel = Kernel(msgspec.convert(tree, Config), EngineProcess, jail)

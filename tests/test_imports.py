@@ -32,6 +32,20 @@ protocol.verbs
 client
 calls
 process
+table
+journal.errors
+journal.migrations
+journal.opening
+journal.database
+journal.ledger
+journal.reading
+journal.upkeep
+journal.shrinking
+journal.verification
+journal.syncing
+journal.store
+recording
+readers
 shares
 scheduler
 prefixes
@@ -96,7 +110,6 @@ syscalls.people
 syscalls.builtin
 syscalls.toolbox
 syscalls.gate
-journal
 processes
 turns
 calling
@@ -106,6 +119,7 @@ kernel
 explain
 toolreport
 report
+memoryreport
 payloads
 dispatch
 auth
@@ -174,7 +188,7 @@ def layer(name: str) -> int | None:
 
 
 def test_every_module_has_its_place() -> None:
-    faces = {"protocol", "engine", "engine.worker", "jail", "syscalls"}
+    faces = {"protocol", "engine", "engine.worker", "jail", "journal", "syscalls"}
     assert {name for name in SOURCES if layer(name) is None} == faces
     assert all(not list(imported(SOURCES[face])) for face in faces)
 

@@ -88,6 +88,7 @@ def test_snapshots_outlive_the_kernel(tmp_path):
     async def main():
         first = await with_snapshot(tmp_path)
         (before,) = first.kernel.snapshots.visible(ME)
+        await first.kernel.close()
         second = await booted(tmp_path)
         assert second.kernel.snapshots.visible(ME) == [before]
         await begin(second)
@@ -109,6 +110,7 @@ def test_a_damaged_file_is_left_alone_and_costs_itself_only(tmp_path, damage):
         await first.kernel.snapshot(ME, 1, "other")
         files = sorted((tmp_path / "state" / "snapshots").iterdir())
         files[0].write_bytes(damage(files[0].read_bytes()))
+        await first.kernel.close()
         second = await booted(tmp_path)
         assert len(second.kernel.snapshots) == 1
         assert sorted((tmp_path / "state" / "snapshots").iterdir()) == files

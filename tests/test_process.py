@@ -11,11 +11,11 @@ from agentkernel.process import (
     Owner,
     Plan,
     Process,
-    ProcessTable,
     Sampling,
     State,
     Wait,
 )
+from agentkernel.table import ProcessTable
 
 ENDS = {State.DONE, State.FAILED, State.TERMINATED, State.KILLED}
 END_EVENTS = {Event.FINISH, Event.FAIL, Event.TERMINATE, Event.KILL}

@@ -209,4 +209,6 @@ def test_a_full_disk_costs_prefills(tmp_path, expected):
         "import asyncio, pathlib; from tests.test_real_memory_faults import outlive_a_full_disk as outlive;"
         f"asyncio.run(outlive(pathlib.Path({str(tmp_path)!r}), {expected!r}))"
     )
-    run_on_a_disk_of(IMAGE, tmp_path, program)
+    images = tmp_path / "images"
+    images.mkdir()
+    run_on_a_disk_of(IMAGE, images, program)

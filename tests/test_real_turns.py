@@ -61,10 +61,11 @@ def heard(real):
     """What children say, one string each."""
     texts, deliver = {}, real.kernel.deliver
 
-    def listen(process, output):
-        if process.parent:
-            texts[process.pid] = texts.get(process.pid, b"") + output.text
-        deliver(process, output)
+    def listen(outputs):
+        for process, output in outputs:
+            if process.parent:
+                texts[process.pid] = texts.get(process.pid, b"") + output.text
+        deliver(outputs)
 
     real.kernel.deliver = listen
     return texts

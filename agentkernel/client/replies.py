@@ -239,6 +239,15 @@ class Named(msgspec.Struct):
     pid: int
 
 
+class Attached(msgspec.Struct):
+    """A reader was attached to a process, at a byte of so many."""
+
+    pid: int
+    offset: int
+    size: int
+    state: str
+
+
 class ProcessState(msgspec.Struct):
     """SEND_INPUT, SUSPEND, RESUME: the state afterwards; WHY: the state, and what the process is about."""
 

@@ -49,6 +49,8 @@ class ExecOptions(TypedDict, total=False):
     interactive: bool
     context_strategy: Literal["stop", "slide", "summarize"]
     memory_prefix: bool
+    deterministic: bool
+    key: str
     from_: str
     tools: Sequence[str]
     allowed_tools: Sequence[str]
@@ -221,6 +223,21 @@ def drop_snapshot(name: str) -> Request[replies.DroppedSnapshot]:
 def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Written]:
     """Write to a process's memory; a write that finds no room may be queued, and the process waits."""
     return Request("MEMW", memoryreplies.Written, _words(pid, offset) + b"\n" + data)
+
+
+def attach(pid: int, offset: int | None = None) -> Request[replies.Attached]:
+    """Stream a process's output from a byte on; from now on, without one."""
+    return Request("ATTACH", replies.Attached, _words(pid, *([] if offset is None else [offset])))
+
+
+def detach(pid: int) -> Request[replies.Named]:
+    """Stream nothing more of a process, which goes on."""
+    return Request("DETACH", replies.Named, _words(pid))
+
+
+def logs(pid: int, offset: int = 0, length: int | None = None) -> Request[memoryreplies.Read]:
+    """What a process has put out, from a byte on."""
+    return Request("LOGS", memoryreplies.Read, _words(pid, offset, *([] if length is None else [length])))
 
 
 def memr(pid: int, offset: int = 0, length: int | None = None) -> Request[memoryreplies.Read]:

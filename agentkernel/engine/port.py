@@ -50,7 +50,8 @@ class Open(msgspec.Struct, tag=True):
     """A new process, or (with `tokens`) one that goes on. `budget` is tokens left in the turn.
 
     `conversation` asks for the turns of its messages. A prompt with a `base` follows these tokens as the next
-    turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for. With `calls` a
+    turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for. An `exact`
+    one is decoded a token at a time, by one thread, alone: its text depends on nobody else's. With `calls` a
     turn ends where a call does; `functions` (a JSON list, as templates take them) are told to the model, and
     with `schemas` (of arguments, by name) a call that has begun can only become one of these.
     """
@@ -71,6 +72,7 @@ class Open(msgspec.Struct, tag=True):
     turn: Turn = msgspec.field(default_factory=Turn)
     turn_over: bool = False
     weight: float = 1.0
+    exact: bool = False
     calls: bool = False
     functions: str = ""
     schemas: dict[str, str] = {}

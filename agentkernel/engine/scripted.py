@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -29,12 +30,17 @@ def echo(text: str) -> str:
 
 
 class _Words:
-    """A vocabulary without end: a byte is its own token, a word the number that its bytes make."""
+    """A vocabulary without end: a byte is its own token, a word the number it got when it was first said.
+
+    Words keep their numbers for all engines of a program: one may go on with what another began.
+    """
 
     forms: tuple[str, ...] = ("tool", "bracket")
+    _numbers: ClassVar[dict[bytes, int]] = {}
+    _words: ClassVar[list[bytes]] = []
 
     def piece(self, token: int) -> bytes:
-        return bytes([token]) if token < _END else token.to_bytes(token.bit_length() // 8 + 1, "big")[2:]
+        return bytes([token]) if token < _END else self._words[token - _END - 1]
 
     def marked(self, token: int) -> bytes:
         return self.piece(token)
@@ -45,7 +51,13 @@ class _Words:
     def tokens(self, text: str) -> list[int]:
         """Tokens of the text's words, each with the blank before it."""
         words = (f" {word}" if i else word for i, word in enumerate(text.split(" ")))
-        return [int.from_bytes(b"\1\1" + word.encode(), "big") for word in words]
+        return [self._number(word.encode()) for word in words]
+
+    def _number(self, word: bytes) -> int:
+        if word not in self._numbers:
+            self._words.append(word)
+            self._numbers[word] = _END + len(self._words)
+        return self._numbers[word]
 
 
 class _Slots:

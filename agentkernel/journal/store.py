@@ -212,6 +212,11 @@ class Journal:
         """How many bytes a process gave out. Raises ValueError for one that isn't there."""
         return self._ledger.known(pid).shown
 
+    def kept(self, pid: int) -> Standing | None:
+        """A process, live or ended; None for one that isn't there."""
+        entry = self._ledger.entries.get(pid)
+        return None if entry is None else Standing(pid, entry.owner, entry.ended, entry.shown)
+
     def ended_processes(self) -> list[Standing]:
         """Those that have ended and are kept, in the order of their ends."""
         found = ((pid, self._ledger.entries[pid]) for pid in self._ledger.ended)

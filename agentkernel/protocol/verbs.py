@@ -136,6 +136,18 @@ _TABLE = (
     ),
     Verb("STOP_OUTPUT", "pid", "hold a process and its output", _OWNER, "", (*_PID, "WRONG_STATE")),
     Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb(
+        "ATTACH",
+        "pid [offset]",
+        "stream its output from a byte on",
+        _OWNER,
+        "",
+        (*_PID, "ATTACH_INVALID", "LOG_GONE"),
+    ),
+    Verb("DETACH", "pid", "stop that; the process goes on", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb(
+        "LOGS", "pid [offset [n]]", "what it has put out", _OWNER, "", (*_PID, "ATTACH_INVALID", "LOG_GONE")
+    ),
     Verb("WAIT", "pid [seconds]", "answer when it has ended", _OWNER, "", (*_PID, "TIMEOUT")),
     Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID),
     Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID),

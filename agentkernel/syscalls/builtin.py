@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from agentkernel.jail.port import Job, Limits, Outcome
 from agentkernel.permits import EVERYTHING, Permits
-from agentkernel.process import Process
+from agentkernel.process import Letter, Process
 from agentkernel.syscalls import calc, files
 from agentkernel.syscalls.errors import ToolError
-from agentkernel.syscalls.mailbox import Letter, Mailboxes
+from agentkernel.syscalls.mailbox import Mailboxes
 from agentkernel.syscalls.table import LONGEST_WAIT, SYSCALLS, Tool
 from agentkernel.syscalls.workspace import Workspace
 
@@ -255,6 +255,7 @@ async def _mem_write(call: Invocation) -> str:
     if key not in notes and len(notes) >= MOST_NOTES:
         raise ToolError("QUOTA_EXCEEDED", f"{MOST_NOTES} keys are remembered at most")
     notes[key] = value
+    call.process.changed()
     return f"ok: stored {key}"
 
 

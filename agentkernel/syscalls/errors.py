@@ -17,6 +17,7 @@ CODES = (
     "QUOTA_EXCEEDED",  # of the workspace
     "ESANDBOX",  # no jail as asked can be had
     "TIMEOUT",
+    "INTERRUPTED",  # by the end of the kernel; nobody knows whether it was done
     "TOO_LARGE",
     "TOOL_FAILED",
     "NOT_FOUND",

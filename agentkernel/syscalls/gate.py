@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Jail, Job, Outcome, Verdict
 from agentkernel.permits import Permits
 from agentkernel.process import Plan, Process, Wait
+from agentkernel.recording import Recorder
 from agentkernel.syscalls import audit
 from agentkernel.syscalls.arguments import decode
 from agentkernel.syscalls.builtin import Child, Invocation
@@ -46,8 +48,8 @@ _log = log.get("gate")
 class Host(Protocol):
     """The process table, as the gate sees it."""
 
-    def results(self, process: Process, texts: list[str]) -> None:
-        """Every call that the process's turn came to has its result."""
+    async def join(self, process: Process, text: str) -> bool:
+        """The first of the process's calls has its result; whether another is to be made."""
 
     def waits(self, process: Process, wait: Wait) -> None:
         """The process's call waits for something else."""
@@ -79,17 +81,16 @@ class _Caller:
     since: float = 0.0  # when that began
     begun: deque[float] = field(default_factory=deque)  # when its last calls began
     failures: int = 0  # in a row
-    traits: set[str] = field(default_factory=set)  # of what it has done, for the rule of two
     outcome: Outcome | None = None  # of its last job
 
 
 class Gate:
     """The calls of all processes."""
 
-    def __init__(self, config: Config, jail: Jail, host: Host) -> None:
+    def __init__(self, config: Config, jail: Jail, host: Host, recorder: Recorder) -> None:
         """Raises SkillError, SecretsError or AuditError for files of the user's that can't be used."""
         self._settings, self._root, self._host = config.tools, Path(config.workspace).absolute(), host
-        self.jail = jail
+        self.jail, self._recorder = jail, recorder
         self.secrets = Secrets.load(config.secrets_file)
         self.toolbox = Toolbox(config.tools.skills, Path(config.state) / "tools", self.secrets)
         self._audit, self._unaudited = audit.Audit(config.audit_file, full=config.tools.audit_arguments), ""
@@ -151,7 +152,7 @@ class Gate:
         """A process that may call has begun."""
         if process.plan.permits is not None:
             self._callers[process.pid] = _Caller()
-            self.mailboxes.open(process.pid)
+            self.mailboxes.open(process.pid, process.letters, process.changed)
 
     def forget(self, process: Process) -> None:
         """The process has ended: its calls end, and what runs in its jails."""
@@ -196,29 +197,23 @@ class Gate:
 
     async def _serve(self, process: Process, caller: _Caller) -> None:
         try:
-            texts = [await self._one(process, caller, call) for call in process.calls]
+            while await self._host.join(process, await self._one(process, caller, process.calls[0])):
+                pass
         except UsedUpError as used_up:
             self._host.stop(process, str(used_up))
         except Exception as error:  # noqa: BLE001 - one call's: its process ends, the kernel goes on
             _log.exception("a call failed inside the kernel", pid=process.pid, error=repr(error))
             self._finish(process, caller, "INTERNAL")
             self._host.stop(process, "internal")
-        else:
-            caller.task = None
-            self._host.results(process, texts)
 
     async def _one(self, process: Process, caller: _Caller, call: Call) -> str:
         """One call's result, written down and told."""
-        tool = self.toolbox.tools.get(call.name)
-        cost = tool.cost if tool else 1
-        if process.syscalls + cost > process.quota_syscalls:
-            raise UsedUpError("quota")
-        process.syscalls += cost
-        process.called += 1
-        self.counters["syscalls"] += 1
-        self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
-        caller.call, caller.since, caller.outcome = call, time.perf_counter(), None
         code = "ok"
+        if not process.calling:
+            self._charge(process, call)
+        elif (known := self._recorder.result(process.pid, process.called)) is not None:
+            return known
+        caller.call, caller.since, caller.outcome = call, time.perf_counter(), None
         try:
             text = await self._perform(process, caller, call)
             caller.failures = 0
@@ -229,7 +224,32 @@ class Gate:
         self._finish(process, caller, code)
         if caller.failures >= self._settings.errors:
             raise UsedUpError("syscall_errors")
-        return self._cut(self.secrets.redact(text))
+        text = self._cut(self.secrets.redact(text))
+        if process.calling:
+            self._recorder.finished(process.pid, process.called, text)
+        return text
+
+    def _charge(self, process: Process, call: Call) -> None:
+        tool = self.toolbox.tools.get(call.name)
+        cost = tool.cost if tool else 1
+        if process.syscalls + cost > process.quota_syscalls:
+            raise UsedUpError("quota")
+        process.syscalls += cost
+        process.called += 1
+        process.calling = True
+        process.changed()
+        self.counters["syscalls"] += 1
+        self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
+
+    async def _intend(self, process: Process, call: Call, tool: Tool) -> None:
+        """Write down that the call begins: what may not happen twice is on the disk before it happens."""
+        number, digest = process.called, sha256(call.arguments.encode()).hexdigest()
+        begun = self._recorder.intend(process.pid, number, call.name, digest, idempotent=tool.idempotent)
+        if tool.idempotent:
+            return
+        if begun:
+            raise ToolError("INTERRUPTED", "the kernel stopped while it ran: it may have been done, or not")
+        await self._recorder.synced()
 
     async def _perform(self, process: Process, caller: _Caller, call: Call) -> str:
         """The call itself, if everything permits it. Raises ToolError."""
@@ -247,14 +267,16 @@ class Gate:
         if permits is None or not permits.allows(tool.name):
             raise ToolError("NOT_ALLOWED", f"this process may not call {tool.name}")
         self._check_rate(caller)
-        traits = self._traits(process, caller, tool)
+        traits = self._traits(process, tool)
         if permits.asks(tool.name) or (self._settings.rule_of_two and len(traits) > 2):
             await self._approved(process, call)
         if self.toolbox.tools.get(tool.name) is not tool:
             raise ToolError("TOOL_NOT_FOUND", f"{tool.name} was removed meanwhile")
-        caller.traits = traits
+        process.traits = tuple(sorted(traits))
+        process.changed()
         limits = self.toolbox.limits(tool, self._settings)
         bounded = permits.bounds(tool.name, limits)
+        await self._intend(process, call, tool)
         invocation = Invocation(process, process.called, tool, arguments, permits, bounded, self)
         try:
             async with asyncio.timeout(None if tool.seconds == float("inf") or tool.jailed else tool.seconds):
@@ -274,12 +296,12 @@ class Gate:
         caller.begun.append(now)
 
     @staticmethod
-    def _traits(process: Process, caller: _Caller, tool: Tool) -> set[str]:
+    def _traits(process: Process, tool: Tool) -> set[str]:
         """What of three dangers would come together with this call, and only a person may let."""
         permits = process.plan.permits
         untrusted = {"untrusted"} if permits is not None and permits.trust == "untrusted" else set()
         private = {"private"} if tool.private else set()
-        return caller.traits | untrusted | private | ({"changing"} if tool.changing else set())
+        return set(process.traits) | untrusted | private | ({"changing"} if tool.changing else set())
 
     async def _approved(self, process: Process, call: Call) -> None:
         seconds, number = self._settings.approval_seconds, process.called

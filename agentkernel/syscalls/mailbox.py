@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agentkernel.process import Letter
 from agentkernel.syscalls.errors import ToolError
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message and the PID it is from."""
-
-    sender: int
-    text: str
 
 
 @dataclass(slots=True)
 class _Box:
-    letters: deque[Letter] = field(default_factory=deque)
+    letters: deque[Letter]
+    changed: Callable[[], None]
     senders: deque[asyncio.Future[None]] = field(default_factory=deque)
     readers: deque[asyncio.Future[None]] = field(default_factory=deque)
 
@@ -40,9 +35,11 @@ class Mailboxes:
         letters = sum(len(box.letters) for box in self._boxes.values())
         return f"<Mailboxes boxes={len(self._boxes)} letters={letters}>"
 
-    def open(self, pid: int) -> None:
-        """The process can be written to."""
-        self._boxes[pid] = _Box()
+    def open(
+        self, pid: int, letters: deque[Letter] | None = None, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """The process can be written to: into these letters, and `changed` is called when they do."""
+        self._boxes[pid] = _Box(deque() if letters is None else letters, changed)
 
     def close(self, pid: int) -> None:
         """The process has ended: its letters go with it, and who waits to send learns of it."""
@@ -61,7 +58,9 @@ class Mailboxes:
             await _turn(box.senders)
             if self._boxes.get(pid) is box and len(box.letters) < self._capacity:
                 break
-        self._box(pid).letters.append(letter)
+        box = self._box(pid)
+        box.letters.append(letter)
+        box.changed()
         _next(box.readers)
 
     async def receive(self, pid: int) -> Letter:
@@ -69,6 +68,7 @@ class Mailboxes:
         while not (box := self._box(pid)).letters:
             await _turn(box.readers)
         letter = box.letters.popleft()
+        box.changed()
         _next(box.senders)
         return letter
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkernel.errors import KernelError
-from agentkernel.process import TRANSITIONS, Event, Owner, Plan, Process, ProcessTable, Sampling, State, Wait
+from agentkernel.process import TRANSITIONS, Event, Owner, Plan, Process, Sampling, State, Wait
+from agentkernel.table import ProcessTable
 
 PLAN = Plan(
     messages=(), prompt="x", raw=False, max_tokens=9, sampling=Sampling(0.0, 1.0, 0, 0.0, 1.0, seed=1)

@@ -69,6 +69,7 @@ class Batcher:
         """`on_fetched` is called on another thread, and has `arrived` called between steps."""
         self._model, self._context, self._images, self._batch = model, context, images, load.batch
         self._on_fetched = on_fetched
+        self._seconds = load.max_step_ms / 1e3
         self._pacer = Pacer(load.max_step_ms, load.batch)
         self._cores = load.threads
         self._tuners: dict[int, Tuner[Way]] = {}  # by the binary magnitude of the batch
@@ -76,6 +77,7 @@ class Batcher:
         self._runnable: dict[int, Sequence] = {}
         self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
         self._turn = 0
+        self._alone = False  # the last step was of those that decode alone
 
     @property
     def busy(self) -> bool:
@@ -172,6 +174,10 @@ class Batcher:
     def step(self) -> port.Step:
         """One decode; raises FatalDecode."""
         self._taken.clear()
+        exact = [sequence for sequence in self._runnable.values() if sequence.exact]
+        self._alone = bool(exact) and not (self._alone and len(exact) < len(self._runnable))
+        if self._alone:
+            return self._step_alone(exact)
         served = self._served()
         pending = [s.pending for s in served]
         decoding = pending.count(1)
@@ -198,9 +204,31 @@ class Batcher:
         news = [output for output in outputs if output.tokens or output.end]
         return port.Step(tokens, ms, way.threads, news, prompt, reading)
 
+    def _step_alone(self, exact: list[Sequence]) -> port.Step:
+        """Advance those whose every decode has one token and one thread, in turns with all others."""
+        began, outputs, count = time.perf_counter(), [], 0
+        share = self._seconds / len(exact)
+        until = began + share
+        self._context.set_threads(1)
+        for sequence in exact:
+            while True:
+                row = self._row(sequence, 1)
+                code, count = self._context.decode([row]), count + 1
+                if code:
+                    outputs += self._one_by_one([(sequence, row)], code)
+                    break
+                outputs.append(self._advance(sequence, row))
+                if row.sample or time.perf_counter() >= until:
+                    break
+            until += share
+        reading = {s.pid: s.filled for s in exact if s.pending > 1}
+        news = [output for output in outputs if output.tokens or output.end]
+        prompt = count - sum(bool(output.tokens) for output in news)
+        return port.Step(count, (time.perf_counter() - began) * 1e3, 1, news, prompt, reading)
+
     def _served(self) -> list[Sequence]:
         """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
-        runnable = list(self._runnable.values())
+        runnable = [sequence for sequence in self._runnable.values() if not sequence.exact]
         decoding = [s for s in runnable if s.pending == 1]
         greatest = max((s.weight for s in decoding), default=1.0)
         for sequence in decoding:

@@ -66,6 +66,7 @@ class Sequence:
     held: bool = True
     over: bool = False
     grace: int | None = None
+    exact: bool = False  # every decode of it has one token, one thread, and nobody else
     weight: float = 1.0
     credit: float = 0.0  # of a step, towards its next token
     arriving: port.Grant | None = None  # until its image is fetched
@@ -116,6 +117,7 @@ def reopen(
         raw=request.raw,
         budget=request.budget,
         closing=closing,
+        exact=request.exact,
         weight=request.weight,
         said=request.turn.tokens,
         over=request.turn_over,
