@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import os
-import sys
 import time
 from array import array
 from collections import deque
@@ -346,7 +345,7 @@ class Recorder:
 
 def _give_up(error: JournalFailedError) -> NoReturn:
     """What is on the disk is not known any more: end at once, so that the next kernel finds out."""
-    print(f"agentkernel: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log may not be written any more
+    os.write(2, f"agentkernel: {error}\n".encode())  # the log's threads end with the process
     os._exit(_BEYOND_TRUST)
 
 
