@@ -74,6 +74,8 @@ class Lifecycle(Calling):
             if process.sink is not sink:
                 continue
             process.sink = None
+            if self._goes_on_later:  # it is the kernel that leaves
+                continue
             if process.plan.on_disconnect == "kill":
                 self._end(process, Event.KILL, "disconnected")
             elif process.plan.on_disconnect == "suspend" and process.state is not State.SUSPENDED:
@@ -153,7 +155,7 @@ class Lifecycle(Calling):
         What lives then is in the journal, for the next kernel; without one it ends, what waits at once.
         """
         self.draining = True
-        kept = self.config.journal.durability != "off"
+        kept = self._goes_on_later
         if not kept:
             for process in self.table:
                 if not self._passing(process):
@@ -168,6 +170,11 @@ class Lifecycle(Calling):
                 if not process.state.ended:  # with its parent
                     self._end(process, Event.TERMINATE, "shutdown")
         await self.models.stop()
+
+    @property
+    def _goes_on_later(self) -> bool:
+        """Whether this kernel ends, and the next goes on with what lives."""
+        return self.draining and self.config.journal.durability != "off"
 
     @staticmethod
     def _passing(process: Process) -> bool:
@@ -270,7 +277,7 @@ class Lifecycle(Calling):
         generated = process.turn_before + process.turn_tokens
         self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)
         self._settled.set()
-        if self.draining and self.config.journal.durability == "off":
+        if self.draining and not self._goes_on_later:
             self._end(process, Event.TERMINATE, "shutdown")
 
 
