@@ -187,8 +187,7 @@ class Dispatch:
         pid, offset, rest = parse_range(payload, "ATTACH_INVALID")
         if rest is not None:
             raise KernelError("ATTACH_INVALID", "ATTACH takes a PID and an offset")
-        process, start = self.kernel.attach(session.principal, pid, offset, session.sink)
-        return report.attached(process, start)
+        return report.attached(*self.kernel.attach(session.principal, pid, offset, session.sink))
 
     def detach(self, session: Session, payload: bytes) -> Answer:
         pid = parse_pid(payload)
@@ -257,7 +256,7 @@ class Dispatch:
         return memoryreport.written(pid, len(data), pages)
 
     async def memr(self, session: Session, payload: bytes) -> Answer:
-        pid, offset, length = parse_range(payload, "MEMR_INVALID")
+        pid, offset, length = parse_range(payload, *["MEMR_INVALID"] * 3)
         data = await self.kernel.read_memory(session.principal, pid, offset or 0, length)
         return memoryreport.read(pid, offset or 0, data, self.kernel.memory.size(pid))
 

@@ -172,7 +172,7 @@ class Kernel(ToolVerbs):
         busy = process.terminating or pid in self._changing
         if (process.wait is not Wait.INPUT and not stopped) or busy:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
-        process.sink = process.sink or sink
+        self._adopt(process, sink)
         before = process.wait
         process.move(Event.WAKE, self.clock())
         self._changing.add(pid)
@@ -217,17 +217,22 @@ class Kernel(ToolVerbs):
         self._wake(process)
         return process
 
-    def attach(self, owner: Owner, pid: int, offset: int | None, sink: Sink) -> tuple[Process, int]:
-        """Send the sink what the process puts out, from a byte on: from now on, without one.
+    def attach(self, owner: Owner, pid: int, offset: int | None, sink: Sink) -> tuple[Process, int, int]:
+        """Send the sink what the process puts out, from a byte on: from now on, without one; with its size.
 
-        The sink gets what there is already once the caller has told of it. Raises ATTACH_INVALID, LOG_GONE.
+        It gets what there is once the caller has told of it. Raises WRONG_STATE, ATTACH_INVALID, LOG_GONE.
         """
         process = self.find(owner, pid)
-        start = process.offset if offset is None else offset
-        self._check_offset(pid, start, process.offset)
+        if process.sink is sink:
+            raise KernelError("WRONG_STATE", f"PID {pid} streams here already")
+        size = self._shown(process)
+        start = size if offset is None else offset
+        if any(byte & 0xC0 == 0x80 for byte in self._at(pid, start, size)):
+            raise KernelError("ATTACH_INVALID", f"byte {start} is inside a character")
         marker = process.marker(self.clock()) if process.state.ended else b""
-        asyncio.get_running_loop().call_soon(self.readers.attach, process, sink, start, marker)
-        return process, start
+        self.readers.attach(process, sink, start, marker)
+        asyncio.get_running_loop().call_soon(self.readable, pid, sink)
+        return process, start, size
 
     def detach(self, owner: Owner, pid: int, sink: Sink) -> Process:
         """Send the sink nothing more of the process, which goes on. Raises WRONG_STATE."""
@@ -237,7 +242,7 @@ class Kernel(ToolVerbs):
             process.sink, attached = None, True
         if not attached:
             raise KernelError("WRONG_STATE", f"PID {pid} sends nothing here")
-        self.readable(pid)
+        self.readable(pid, sink)
         return process
 
     def logs(self, owner: Owner, pid: int, offset: int, length: int | None) -> tuple[bytes, int]:
@@ -252,15 +257,17 @@ class Kernel(ToolVerbs):
         name, size = kept
         if not owner.admin and owner.name != name:
             raise KernelError("FORBIDDEN", f"PID {pid} belongs to another owner")
-        self._check_offset(pid, offset, size)
+        self._at(pid, offset, size)
         most = self.config.server.body_bytes
         return self.recorder.output(pid, offset, most if length is None else min(length, most)), size
 
-    def _check_offset(self, pid: int, offset: int, size: int) -> None:
+    def _at(self, pid: int, offset: int, size: int) -> bytes:
         if offset > size:
             raise KernelError("ATTACH_INVALID", f"PID {pid} has put out {size} bytes", {"size": size})
-        if offset < size and not self.recorder.output(pid, offset, 1):
+        found = self.recorder.output(pid, offset, 1)
+        if offset < size and not found:
             raise KernelError("LOG_GONE", f"the output of PID {pid} from {offset} on is not kept")
+        return found
 
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""
@@ -316,7 +323,7 @@ class Kernel(ToolVerbs):
         if process.state is not State.SUSPENDED:
             raise KernelError("WRONG_STATE", f"PID {pid} is not suspended")
         self.counters["signals"] += 1
-        process.sink = process.sink or sink
+        self._adopt(process, sink)
         before = Wait.INPUT if process.turn_over else process.waiting_before
         if before not in (None, Wait.OUTPUT):
             process.move(Event.WAIT, self.clock(), before)

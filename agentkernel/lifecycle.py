@@ -55,16 +55,21 @@ class Lifecycle(Calling):
 
     # Sinks
 
-    def readable(self, pid: int) -> None:
-        """A reader that was behind has caught up with this process."""
+    def readable(self, pid: int, sink: Sink | None = None) -> None:
+        """This reader of the process, or any that was behind, has caught up with it."""
         try:
             process = self.table.find(pid)
         except KernelError:
             return
-        self.readers.caught_up(pid, process.offset)
-        if process.wait is Wait.OUTPUT:
+        self.readers.caught_up(pid, self._shown(process), sink)
+        if process.wait is Wait.OUTPUT and (sink is None or process.sink in (None, sink)):
             process.move(Event.WAKE, self.clock())
             self._wake(process)
+
+    def _adopt(self, process: Process, sink: Sink | None) -> None:
+        """Have a process that streams nowhere stream to the sink, unless that is attached to it."""
+        if process.sink is None and sink is not None and not self.readers.reads(sink, process.pid):
+            process.sink = sink
 
     def disconnected(self, sink: Sink) -> None:
         """A client is gone: each of its processes does as its `on_disconnect` says."""
@@ -82,7 +87,7 @@ class Lifecycle(Calling):
                 process.move(Event.SUSPEND, self.clock())
                 self._served(process).set_runnable(process, runnable=False)
             else:
-                self.readable(process.pid)
+                self.readable(process.pid, sink)
 
     def streams_to(self, sink: Sink) -> bool:
         """Whether a process of the sink's goes on by itself."""
@@ -120,6 +125,10 @@ class Lifecycle(Calling):
                 await asyncio.sleep(_RETRY_SECONDS)
         self._waiting_for_disk = False
         self._deliver_all()
+
+    def _shown(self, process: Process) -> int:
+        """How many bytes of what the process put out were given out."""
+        return next((start for other, _, start in self._undelivered if other is process), process.offset)
 
     def _deliver_all(self) -> None:
         ready, self._undelivered = self._undelivered, []

@@ -18,7 +18,7 @@ _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
 _END = re.compile(rb"[\n|]")
-_READ = re.compile(rb"(?P<pid>\S+)(?:\s+(?P<offset>[0-9]{1,18})(?:\s+(?P<length>[0-9]{1,18}))?)?")
+_RANGE = re.compile(r"(?:([0-9]{1,18})(?:\s+([0-9]{1,18}))?)?")
 _FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -176,10 +176,11 @@ def parse_call(payload: bytes) -> tuple[int, int, str]:
     return pid, int(number), reason.strip()
 
 
-def parse_range(payload: bytes, code: str) -> tuple[int, int | None, int | None]:
-    """PID, offset and length, none where none stands there. Raises the code."""
-    match = _READ.fullmatch(payload.strip())
+def parse_range(payload: bytes, code: str, *pid_codes: str) -> tuple[int, int | None, int | None]:
+    """PID, offset and length, none where none stands there. Raises the code, and as `parse_pid`."""
+    first, rest = parse_first(payload)
+    pid, match = parse_pid(first, *pid_codes), _RANGE.fullmatch(rest)
     if match is None:
         raise KernelError(code)
-    offset, length = (None if match[part] is None else int(match[part]) for part in ("offset", "length"))
-    return parse_pid(match["pid"], code, code), offset, length
+    offset, length = (None if number is None else int(number) for number in match.groups())
+    return pid, offset, length

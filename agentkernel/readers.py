@@ -3,10 +3,12 @@
 Rules
 1. A reader gets every byte from its offset on, once and in order, and then the end marker.
 2. One who is behind holds nobody up: what he misses he gets from the journal when he has caught up.
+3. What is read from the journal is given out in whole characters.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +19,11 @@ _CHUNK = 64 * 1024  # bytes read at a time
 
 @dataclass(slots=True)
 class _Reader:
-    """Where somebody is; `behind` until he has read what was queued for him."""
+    """Where somebody is; `behind` until he has read what was queued for him, and at first."""
 
     sink: Sink
     offset: int
-    behind: bool = False
+    behind: bool = True
 
 
 class Readers:
@@ -36,12 +38,14 @@ class Readers:
         return f"<Readers processes={len(self._readers)} readers={sum(map(len, self._readers.values()))}>"
 
     def attach(self, process: Process, sink: Sink, offset: int, marker: bytes = b"") -> None:
-        """Give the sink the process's output from there; the marker is that of a process that has ended."""
+        """Give the sink the process's output from there, once it is said to have caught up.
+
+        The marker is that of a process that has ended.
+        """
         self.detach(process.pid, sink)
         self._readers.setdefault(process.pid, []).append(_Reader(sink, offset))
         if marker:
             self._ends[process.pid] = process.offset, marker
-        self.go_on(process.pid, process.offset)
 
     def detach(self, pid: int, sink: Sink) -> bool:
         """Give it no more; whether it was attached."""
@@ -55,9 +59,10 @@ class Readers:
         for pid in list(self._readers):
             self.detach(pid, sink)
 
-    def reads(self, sink: Sink) -> bool:
-        """Whether anything comes to the sink by itself."""
-        return any(reader.sink is sink for some in self._readers.values() for reader in some)
+    def reads(self, sink: Sink, pid: int | None = None) -> bool:
+        """Whether the sink is attached to a process, or to this one."""
+        some = self._readers.values() if pid is None else [self._readers.get(pid, [])]
+        return any(reader.sink is sink for readers in some for reader in readers)
 
     def data(self, pid: int, offset: int, text: bytes) -> None:
         """The process has put out this."""
@@ -70,10 +75,16 @@ class Readers:
         """The process has ended with so many bytes."""
         if pid in self._readers:
             self._ends[pid] = size, marker
-            self.go_on(pid, size)
+            self._go_on(pid, size)
 
-    def go_on(self, pid: int, size: int) -> None:
-        """Somebody may have caught up: give each what he lacks of so many bytes."""
+    def caught_up(self, pid: int, size: int, sink: Sink | None) -> None:
+        """The sink, or without one each, has read what was queued for it of this process."""
+        for reader in self._readers.get(pid, ()):
+            reader.behind = reader.behind and sink not in (None, reader.sink)
+        self._go_on(pid, self._ends[pid][0] if pid in self._ends else size)
+
+    def _go_on(self, pid: int, size: int) -> None:
+        """Give each who has caught up what he lacks of so many bytes."""
         left = []
         for reader in self._readers.get(pid, []):
             self._fill(pid, reader, size)
@@ -83,15 +94,10 @@ class Readers:
                 left.append(reader)
         self._keep(pid, left)
 
-    def caught_up(self, pid: int, size: int) -> None:
-        """A sink has read what was queued for it of this process."""
-        for reader in self._readers.get(pid, ()):
-            reader.behind = False
-        self.go_on(pid, self._ends[pid][0] if pid in self._ends else size)
-
     def _fill(self, pid: int, reader: _Reader, size: int) -> None:
         while not reader.behind and reader.offset < size:
             text = self._read(pid, reader.offset, min(_CHUNK, size - reader.offset))
+            text = text[: codecs.utf_8_decode(text, "replace", False)[1]]  # noqa: FBT003 - the rest is yet to come
             if not text:  # no longer kept
                 reader.offset = size
                 return

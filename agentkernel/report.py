@@ -275,10 +275,10 @@ def generation(kernel: Kernel) -> Answer:
     return Answer(settings, line({key: settings[key] for key in _GENERATION_KEYS}))
 
 
-def attached(process: Process, offset: int) -> Answer:
+def attached(process: Process, offset: int, size: int) -> Answer:
     """ATTACH's reply."""
-    data = {"pid": process.pid, "offset": offset, "size": process.offset, "state": process.state.value}
-    return Answer(data, f"Attached to PID {process.pid} at byte {offset} of {process.offset}")
+    data = {"pid": process.pid, "offset": offset, "size": size, "state": process.state.value}
+    return Answer(data, f"Attached to PID {process.pid} at byte {offset} of {size}")
 
 
 def model_list(cards: list[ModelCard], selected: str, loaded: str) -> Answer:

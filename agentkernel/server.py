@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
 
     def caught_up(self, pid: int) -> None:
         """The client has read what this process had put out."""
-        self._kernel.readable(pid)
+        self._kernel.readable(pid, self.outbox)
 
     def stream_ended(self) -> None:
         """A process that streamed to this client has ended."""

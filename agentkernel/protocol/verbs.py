@@ -142,7 +142,7 @@ _TABLE = (
         "stream its output from a byte on",
         _OWNER,
         "",
-        (*_PID, "ATTACH_INVALID", "LOG_GONE"),
+        (*_PID, "WRONG_STATE", "ATTACH_INVALID", "LOG_GONE"),
     ),
     Verb("DETACH", "pid", "stop that; the process goes on", _OWNER, "", (*_PID, "WRONG_STATE")),
     Verb(
