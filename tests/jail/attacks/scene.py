@@ -65,22 +65,27 @@ for folder, folders, files in os.walk("."):
             pass
 os.write(1, b"visited=did\\n")
 """
-# Forks for ever, deaf to all signals, from when it has opened `up`.
+# Forks for ever, deaf to all signals, from when it has opened `up`; its children may have left it no room.
 DEFIANT = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 os.write(1, b"begun")
+def bomb():
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
 for each in range(3):
-    if not os.fork():
-        os.setsid()
-        break
-else:
-    open("up", "w").close()
-while True:
     try:
-        os.fork()
+        child = os.fork()
     except OSError:
-        pass
+        break
+    if not child:
+        os.setsid()
+        bomb()
+open("up", "w").close()
+bomb()
 """
 
 T = TypeVar("T")
@@ -232,6 +237,26 @@ def pipe(facts: Facts, name: str) -> Path:
     os.mkfifo(path)
     path.chmod(0o666)
     return path
+
+
+async def meet(path: Path, beside: asyncio.Future[Outcome], *, write: bool = False) -> None:
+    """Open a FIFO, and wait until the job beside has opened its other end and, if that writes, closed it.
+
+    Fails with what became of the job if it ends without, and leaves no thread behind that waits for it.
+    """
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, path, write))
+    try:
+        await asyncio.wait((opening, beside), return_when=asyncio.FIRST_COMPLETED)
+        assert opening.done(), beside.result()
+    finally:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        await opening
+
+
+def _open(path: Path, write: bool) -> None:  # noqa: FBT001
+    with path.open("wb" if write else "rb") as fifo:
+        if not write:
+            fifo.read()
 
 
 def running(token: str) -> list[int]:

@@ -20,7 +20,7 @@ from agentkernel.syscalls import files
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.workspace import Workspace
 from tests.jail.attacks.attack import PYTHON, QUICK, Facts
-from tests.jail.attacks.scene import ONLY_THERE, Scene, pipe
+from tests.jail.attacks.scene import ONLY_THERE, Scene, meet, pipe
 
 _ROUNDS, _MOST_ROUNDS = 300, 10_000
 _ENDS = ("ok", "PATH_ESCAPE", "NOT_A_FILE")
@@ -70,9 +70,7 @@ async def _while_it_runs(
     alive = asyncio.ensure_future(
         scene.jail.run(Job("racer", owner, argv=argv, workspace=facts.workspace, limits=QUICK))
     )
-    opened = asyncio.ensure_future(asyncio.to_thread(up.read_bytes))
-    await asyncio.wait((alive, opened), return_when=asyncio.FIRST_COMPLETED)
-    assert opened.done(), alive.result()
+    await meet(up, alive)
     try:
         await asyncio.to_thread(work)
     finally:

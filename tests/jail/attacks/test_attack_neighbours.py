@@ -18,7 +18,7 @@ import pytest
 from agentkernel.jail.port import Job
 from tests.jail.attacks.attack import PYTHON, QUICK, seen
 from tests.jail.attacks.payloads import ATTACKS
-from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, pipe, running
+from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, meet, pipe, running
 
 _SECRET = "s3cret-of-the-neighbour"
 _NEIGHBOUR = """
@@ -61,14 +61,6 @@ def _neighbour(scene: Scene) -> Iterator[tuple[Job, Path, Path]]:
         yield job, pipe(facts, "up"), pipe(facts, "go")
 
 
-def _read(path: Path) -> None:
-    path.read_bytes()
-
-
-def _write(path: Path) -> None:
-    path.write_bytes(b"")
-
-
 @pytest.mark.parametrize("name", _NOSY)
 def test_an_attack_beside_a_neighbour_sees_and_changes_nothing_of_it(scene: Scene, name: str) -> None:
     (attack,) = (each for each in ATTACKS if each.name == name)
@@ -76,13 +68,13 @@ def test_an_attack_beside_a_neighbour_sees_and_changes_nothing_of_it(scene: Scen
     async def beside() -> None:
         with _neighbour(scene) as (neighbour, up, go), scene.process() as (owner, facts):
             alive = asyncio.ensure_future(scene.jail.run(neighbour))
-            await asyncio.to_thread(_read, up)
+            await meet(up, alive)
             told_of = dataclasses.replace(facts, neighbour=neighbour.workspace)
             outcome = await scene.jail.run(attack.job(told_of, owner))
             assert b"s3cret" not in outcome.output
             for holds in attack.inside:
                 holds(seen(outcome))
-            await asyncio.to_thread(_write, go)
+            await meet(go, alive, write=True)
             told = await alive
             assert (told.status, told.output) == (0, b"True\n"), told
 
@@ -124,7 +116,7 @@ def test_an_attack_that_defies_its_end_is_gone_when_it_was_cancelled(scene: Scen
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=QUICK)
             alive = asyncio.ensure_future(scene.jail.run(job))
-            await asyncio.to_thread(_read, up)
+            await meet(up, alive)
             assert running(facts.token)
             scene.jail.kill("another")
             scene.jail.kill("defiant")
@@ -144,7 +136,7 @@ def test_an_attack_dies_with_the_process_that_it_belongs_to(scene: Scene) -> Non
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=QUICK)
             alive = asyncio.ensure_future(scene.jail.run(job))
-            await asyncio.to_thread(_read, up)
+            await meet(up, alive)
             scene.jail.forget(owner)
             assert (await alive).killed == "cancelled"
             assert not running(facts.token)

@@ -19,7 +19,7 @@ from agentkernel.errors import KernelError
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
 from tests.jail.attacks.attack import PYTHON, QUICK
-from tests.jail.attacks.scene import DEFIANT, Scene, pipe, running
+from tests.jail.attacks.scene import DEFIANT, Scene, meet, pipe, running
 
 Act = Callable[[Spawner, asyncio.Task[Outcome]], Coroutine[Any, Any, None]]
 
@@ -41,7 +41,7 @@ def _in_the_midst(scene: Scene, act: Act) -> None:
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv, workspace=facts.workspace, limits=QUICK)
             alive = asyncio.create_task(jail.run(job))
-            await asyncio.to_thread(up.read_bytes)
+            await meet(up, alive)
             spawners.append(jail.os_pid)
             assert running(facts.token)
             assert "cgroups" not in (jail.verdict.layers if jail.verdict else ()) or _groups(jail.os_pid)
