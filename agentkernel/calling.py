@@ -14,6 +14,7 @@ from typing import Any
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
 from agentkernel.process import Event, Message, Process, State, Wait
+from agentkernel.request import Spawn
 from agentkernel.request import child as child_of
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.turns import Turns
@@ -98,6 +99,9 @@ class Calling(Turns):
         if process.calls:
             return True
         self._changing.discard(process.pid)
+        if process.budget <= 0:  # the turn's last token completed the call
+            self._rest(process, "length")
+            return False
         before = process.waiting_before if process.state is State.SUSPENDED else process.wait
         self._have(process, before if before in _CALLS else Wait.SYSCALL)
         return False
@@ -128,18 +132,23 @@ class Calling(Turns):
         """Whether that PID is a live process of the same owner."""
         return any(other.pid == pid and other.owner == process.owner for other in self.table)
 
-    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Heard:
-        """A child with at most what its parent may do, and at most what that has left. Raises ToolError."""
+    async def spawn(self, parent: Process, asked: Spawn) -> Heard:
+        """A child with at most what its parent may do, and a part of what that has left. Raises ToolError."""
         try:
             pid = self.table.new_pid()
         except KernelError as error:
             raise ToolError("QUOTA_EXCEEDED", error.message) from None
-        process = child_of(parent, pid, (prompt, tools), self.seed, self.clock())
+        process = child_of(parent, pid, asked, self.seed, self.clock())
+        if process.quota_tokens < 1:
+            self.table.abandon(pid)
+            raise ToolError("QUOTA_EXCEEDED", "no tokens are left for another process")
+        parent.lend(process)
         heard = Heard(process, self._kill)
         admitted = asyncio.get_running_loop().create_task(self._begin(process, parent, heard))
         try:
             await asyncio.shield(admitted)
         except KernelError as error:
+            parent.settle(process)
             raise ToolError("TOOL_FAILED", error.message) from None
         except asyncio.CancelledError:  # the parent has ended; the engine may have the child already
             admitted.add_done_callback(lambda done: None if done.exception() else self._kill(process))

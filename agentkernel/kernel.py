@@ -346,7 +346,7 @@ class Kernel(ToolVerbs):
         process.quota_tokens = process.quota_tokens if tokens is None else tokens
         process.quota_syscalls = process.quota_syscalls if syscalls is None else syscalls
         process.changed()
-        if process.generated >= process.quota_tokens:
+        if process.tokens_left <= 0:
             self._end(process, Event.FINISH, "quota")
         else:
             self._served(process).engine.send(port.Limit(pid, process.turn_tokens + process.budget))

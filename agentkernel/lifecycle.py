@@ -104,7 +104,7 @@ class Lifecycle(Calling):
     def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
         """Write down what a step brought, and then give it out."""
         for process, output in outputs:
-            if process.generated >= process.quota_tokens and output.tokens:
+            if process.tokens_left <= 0 and output.tokens:
                 continue  # a step that was under way when the quota became less
             self._undelivered.append((process, output, process.offset))
             text = b"".join(_pieces(output))
@@ -148,7 +148,7 @@ class Lifecycle(Calling):
             start += len(text)
         if output.end:
             self._turn_over(process, output.end, output.calls)
-        elif process.generated >= process.quota_tokens:
+        elif process.tokens_left <= 0:
             self._end(process, Event.FINISH, "quota")
         elif not keeps_up and process.state is State.RUNNING:
             process.move(Event.WAIT, self.clock(), Wait.OUTPUT)
@@ -180,11 +180,6 @@ class Lifecycle(Calling):
                     self._end(process, Event.TERMINATE, "shutdown")
         await self.models.stop()
 
-    @property
-    def _goes_on_later(self) -> bool:
-        """Whether this kernel ends, and the next goes on with what lives."""
-        return self.draining and self.config.journal.durability != "off"
-
     @staticmethod
     def _passing(process: Process) -> bool:
         """Whether it goes on by itself."""
@@ -207,6 +202,10 @@ class Lifecycle(Calling):
         for process, _ in found:
             self.table.restore(process)
             self.gate.open(process)
+        live = {process.pid: process for process, _ in found}
+        for process in live.values():
+            if parent := live.get(process.parent):
+                parent.lend(process)
         for process, fingerprint in found:
             if not process.state.ended:  # with one that came before
                 await self._recover(process, fingerprint)
@@ -262,9 +261,10 @@ class Lifecycle(Calling):
         return process.plan.memory_prefix and not process.soft
 
     def _turn_over(self, process: Process, end: str, calls: list[Call]) -> None:
-        exhausted = process.generated >= process.quota_tokens
+        exhausted = process.tokens_left <= 0
         if end == "call":
-            end = "terminated" if process.terminating else "length" if process.budget <= 0 else end
+            unheard = process.budget <= 0 and (exhausted or not process.plan.interactive)
+            end = "terminated" if process.terminating else "length" if unheard else end
         if end == "call":
             self._called(process, calls)
             return
@@ -278,16 +278,7 @@ class Lifecycle(Calling):
         if process.terminating:
             self._end(process, Event.TERMINATE, "terminated")
             return
-        process.turn_over, process.reason = True, end
-        process.changed()
-        if process.state is not State.SUSPENDED:
-            process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
-            self._served(process).set_runnable(process, runnable=False)
-        generated = process.turn_before + process.turn_tokens
-        self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)
-        self._settled.set()
-        if self.draining and not self._goes_on_later:
-            self._end(process, Event.TERMINATE, "shutdown")
+        self._rest(process, end)
 
 
 def _pieces(output: port.Output) -> list[bytes]:

@@ -4,6 +4,7 @@ Rules
 1. `TRANSITIONS` is every state change there is; `Process.move` is the only place that assigns a state.
 2. The times in `spent` add up to the process's wall time: each moment belongs to one phase.
 3. What a restart needs (`tokens`, `draws`, counters) is apart from what only this run needs (`sink`).
+4. A process and all that come from it by calls use no more than its quota: it lends, and gets back.
 """
 
 from __future__ import annotations
@@ -122,6 +123,22 @@ class Sampling(msgspec.Struct, frozen=True):
     seed: int
 
 
+class Quota(msgspec.Struct, frozen=True):
+    """Generated tokens and the cost of calls: a part of a process's quotas, or what was used of it."""
+
+    tokens: int = 0
+    syscalls: int = 0
+
+    def __add__(self, other: Quota) -> Quota:
+        return Quota(self.tokens + other.tokens, self.syscalls + other.syscalls)
+
+    def __sub__(self, other: Quota) -> Quota:
+        return Quota(self.tokens - other.tokens, self.syscalls - other.syscalls)
+
+
+NO_QUOTA = Quota()
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of a conversation."""
 
@@ -232,6 +249,9 @@ class Process:
     offset: int = 0  # bytes of output given out
     syscalls: int = 0  # what its calls have cost
     called: int = 0  # calls it has made; the number of the last
+    granted: Quota = NO_QUOTA  # of its parent's quota, until it ends
+    lent: Quota = NO_QUOTA  # of its own, to children that live
+    settled: Quota = NO_QUOTA  # used of it by children that have ended
     calls: tuple[Call, ...] = ()  # that the turn has come to, and that have no result yet
     calling: bool = False  # the first of them has begun
     traits: tuple[str, ...] = ()  # of what its calls have done, for the rule of two
@@ -262,7 +282,29 @@ class Process:
     @property
     def budget(self) -> int:
         """Tokens it may still generate in this turn: what its limit and the quota leave."""
-        return min(self.turn_limit - self.turn_tokens, self.quota_tokens - self.generated)
+        return min(self.turn_limit - self.turn_tokens, self.tokens_left)
+
+    @property
+    def tokens_left(self) -> int:
+        """Tokens that the quota leaves it, in all turns."""
+        return self.quota_tokens - self.generated - self.lent.tokens - self.settled.tokens
+
+    @property
+    def syscalls_left(self) -> int:
+        """What its calls may still cost."""
+        return self.quota_syscalls - self.syscalls - self.lent.syscalls - self.settled.syscalls
+
+    def lend(self, child: Process) -> None:
+        """A child that lives has what it was granted."""
+        self.lent += child.granted
+
+    def settle(self, child: Process) -> None:
+        """The child has ended: what it didn't use is there again, and no more, whatever its quota became."""
+        used = Quota(child.quota_tokens - child.tokens_left, child.quota_syscalls - child.syscalls_left)
+        granted = child.granted
+        self.lent -= granted
+        self.settled += Quota(min(used.tokens, granted.tokens), min(used.syscalls, granted.syscalls))
+        self.changed()
 
     def changed(self) -> None:
         """What a restart needs is another."""

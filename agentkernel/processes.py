@@ -16,10 +16,11 @@ from typing import Any
 from agentkernel import log
 from agentkernel.config import Config, Generation
 from agentkernel.errors import KernelError
+from agentkernel.engine import port
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
-from agentkernel.process import Event, Owner, Process, Sink, State, Wait
+from agentkernel.process import NO_QUOTA, Event, Owner, Process, Sink, State, Wait
 from agentkernel.readers import Readers
 from agentkernel.recording import Recorder, open_journal
 from agentkernel.serving import Served
@@ -109,6 +110,7 @@ class Processes:
         self.recorder.ended(process)
         self._changing.discard(process.pid)
         if process.on_end is not None:
+        self._settle(process)
             process.on_end(process)
         if child := self._summaries.get(process.pid):
             self._end(self.table.live(child), Event.KILL, "killed")
@@ -137,6 +139,19 @@ class Processes:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else."""
         task = asyncio.get_running_loop().create_task(work)
+    def _settle(self, child: Process) -> None:
+        """What the child didn't use of its parent's quota is the parent's again, if that lives."""
+        try:
+            parent = self.table.live(child.parent)
+        except KernelError:
+            return
+        if child.granted == NO_QUOTA:
+            return
+        parent.settle(child)
+        served = self.models.served.get(parent.model_id)
+        if served and parent.pid in served.processes:
+            served.engine.send(port.Limit(parent.pid, parent.turn_tokens + parent.budget))
+
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -31,7 +31,7 @@ from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
 from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
-from agentkernel.process import Letter, Owner, Plan, Priority, Process, State, Wait
+from agentkernel.process import NO_QUOTA, Letter, Owner, Plan, Priority, Process, Quota, State, Wait
 
 _log = log.get("journal")
 
@@ -78,6 +78,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int = 0
     syscalls: int = 0
     called: int = 0
+    granted: Quota = NO_QUOTA
+    settled: Quota = NO_QUOTA
     calls: tuple[Call, ...] = ()
     calling: bool = False
     traits: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from agentkernel.process import (
     Plan,
     Priority,
     Process,
+    Quota,
     Sampling,
 )
 
@@ -35,6 +36,7 @@ StopString = Annotated[str, msgspec.Meta(max_length=256)]
 Workload = Literal["fast", "general", "code", "reasoning"]
 _SUMMARIZE = "Summarize our conversation so far in a few sentences."
 _SUMMARY_PART = 8  # of its context a process's summary may take
+_KEPT_PART = 4  # of its tokens a process keeps that waits for a child
 _SEED_MIX = 0x9E3779B97F4A7C15  # odd, so that PIDs map to distinct seeds (Knuth's multiplicative hash)
 
 _SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
@@ -222,19 +224,32 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     return child
 
 
-def child(
-    parent: Process, pid: int, asked: tuple[str, tuple[str, ...] | None], base_seed: int, now: float
-) -> Process:
-    """A process that the parent starts by a call, with a prompt and, if named, fewer tools; see `Permits`.
+class Spawn(NamedTuple):
+    """What a call asks for: a child with a prompt and, if named, fewer tools, that its parent waits for."""
 
-    What it may generate and call is what the parent has left.
-    """
-    prompt, tools = asked
-    permits = parent.plan.permits and parent.plan.permits.narrowed(tools)
+    prompt: str
+    tools: tuple[str, ...] | None
+    wait: bool
+
+    def grant(self, parent: Process) -> Quota:
+        """Of what the parent has left the child's part: half, unless the parent does nothing meanwhile.
+
+        Such a parent keeps a call, and a quarter of its tokens to answer with.
+        """
+        tokens, syscalls = parent.tokens_left, parent.syscalls_left
+        if self.wait:
+            return Quota(tokens - max(1, tokens // _KEPT_PART), max(0, syscalls - 1))
+        return Quota(tokens // 2, syscalls // 2)
+
+
+def child(parent: Process, pid: int, asked: Spawn, base_seed: int, now: float) -> Process:
+    """A process that the parent starts by a call, with what that grants it; see `Permits` for its tools."""
+    granted = asked.grant(parent)
+    permits = parent.plan.permits and parent.plan.permits.narrowed(asked.tools)
     plan = msgspec.structs.replace(
         parent.plan,
         messages=(),
-        prompt=prompt,
+        prompt=asked.prompt,
         raw=False,
         base=(),
         sampling=msgspec.structs.replace(parent.plan.sampling, seed=_own_seed(base_seed, pid)),
@@ -243,9 +258,9 @@ def child(
         key="",
         permits=permits,
     )
-    quotas = parent.quota_tokens - parent.generated, parent.quota_syscalls - parent.syscalls
+    quotas = granted.tokens, granted.syscalls
     made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
-    made.parent = parent.pid
+    made.parent, made.granted = parent.pid, granted
     return made
 
 

@@ -146,7 +146,7 @@ class Served:
         if message.role == "tool":
             budget = process.budget
         else:
-            budget = min(process.plan.max_tokens, process.quota_tokens - process.generated)
+            budget = min(process.plan.max_tokens, process.tokens_left)
         opened = await self._ask(port.Append(process.pid, message, budget))
         process.turns += [len(process.tokens) + turn for turn in opened.turns]
         process.edit(len(process.tokens), len(process.tokens), opened.tokens)

@@ -1,4 +1,4 @@
-"""How a process's turns begin and go on: messages that join its context, and a context that is full.
+"""How a process's turns begin, go on and end: messages that join its context, and a context that is full.
 
 Rules
 1. What gives way is told in an event; nothing is cut silently.
@@ -59,6 +59,24 @@ class Turns(Processes):
         self._give_way(process, cut, summary)
         self._resume_turn(process)
         self._have(process, Wait.CHILD)
+
+    @property
+    def _goes_on_later(self) -> bool:
+        """Whether this kernel ends, and the next goes on with what lives."""
+        return self.draining and self.config.journal.durability != "off"
+
+    def _rest(self, process: Process, reason: str) -> None:
+        """The turn is over: an interactive process waits for the next one."""
+        process.turn_over, process.reason = True, reason
+        process.changed()
+        if process.state is not State.SUSPENDED:
+            process.move(Event.WAIT, self.clock(), Wait.INPUT, reason)
+            self._served(process).set_runnable(process, runnable=False)
+        generated = process.turn_before + process.turn_tokens
+        self.events.emit("turn_finished", process, reason=reason, tokens_generated=generated)
+        self._settled.set()
+        if self.draining and not self._goes_on_later:
+            self._end(process, Event.TERMINATE, "shutdown")
 
     def _resume_turn(self, process: Process) -> None:
         limit = process.turn_tokens + process.budget

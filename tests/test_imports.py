@@ -110,6 +110,7 @@ syscalls.people
 syscalls.builtin
 syscalls.toolbox
 syscalls.gate
+syscalls.host
 processes
 turns
 calling

@@ -144,6 +144,59 @@ def test_a_call_that_ends_with_the_last_token_is_not_made(tmp_path: Path, fields
     run(main())
 
 
+def test_a_call_that_ends_with_a_turns_last_token_is_made_and_the_turn_ends_behind_its_result(
+    tmp_path: Path,
+) -> None:
+    """What goes on with CONTINUE_OUTPUT goes on behind the result, and may call again."""
+
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": SUM, "5": SUM})
+        process = await bench.exec("go", max_tokens=3, interactive=True)
+        for called in (1, 2):
+            await rest(bench)
+            assert (process.wait, process.reason, process.called) == (Wait.INPUT, "length", called)
+            assert context(process) == "go" + "|5" * called
+            finished = events(bench, "turn_finished")
+            assert [(event["reason"], event["tokens_generated"]) for event in finished][-1] == (
+                "length",
+                3 * called,
+            )
+            assert len(finished) == called
+            bench.kernel.continue_output(ME, 1)
+        await rest(bench)
+        assert outcomes(bench) == [(1, "calc", "ok")] * 3
+
+    run(main())
+
+
+def test_a_turn_that_ended_behind_a_call_takes_an_input(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": SUM, "more": "well"})
+        process = await bench.exec("go", max_tokens=3, interactive=True)
+        await rest(bench)
+        await bench.kernel.send_input(ME, 1, "more", bench.screen)
+        await rest(bench)
+        assert (process.reason, context(process)) == ("stop", "go|5|more")
+        assert bench.screen.text[1] == f"{SUM}\nwell"
+
+    run(main())
+
+
+def test_a_turn_that_ended_behind_a_call_is_over_for_one_that_was_suspended(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": WORK})
+        process = await bench.exec("go", max_tokens=WORDS, interactive=True, paths=NO_FILES)
+        await rest(bench)
+        bench.kernel.suspend(ME, 1)
+        bench.kernel.gate.jail.end()
+        await rest(bench)
+        bench.kernel.resume(ME, 1, None)
+        await rest(bench)
+        assert (process.wait, process.reason, process.generated) == (Wait.INPUT, "length", WORDS)
+
+    run(main())
+
+
 def test_a_new_limit_during_a_call_holds_behind_it(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await calling(tmp_path, {"go": WORK, "done": words(50)})

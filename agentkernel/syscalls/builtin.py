@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from agentkernel.jail.port import Job, Limits, Outcome
 from agentkernel.permits import EVERYTHING, Permits
 from agentkernel.process import Letter, Process
+from agentkernel.request import Spawn
 from agentkernel.syscalls import calc, files
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.mailbox import Mailboxes
@@ -45,7 +46,7 @@ class Services(Protocol):
     async def ask(self, process: Process, number: int, question: str) -> str:
         """A person's answer. Raises ToolError TIMEOUT."""
 
-    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Child:
+    async def spawn(self, parent: Process, asked: Spawn) -> Child:
         """A child of the process. Raises ToolError."""
 
     def reaches(self, process: Process, pid: int) -> bool:
@@ -215,8 +216,9 @@ async def _ask_human(call: Invocation) -> str:
 async def _spawn(call: Invocation) -> str:
     arguments = call.arguments
     tools = tuple(arguments["tools"]) if "tools" in arguments else None
-    child = await call.services.spawn(call.process, arguments["prompt"], tools)
-    if arguments.get("wait", True):
+    wait = arguments.get("wait", True)
+    child = await call.services.spawn(call.process, Spawn(arguments["prompt"], tools, wait))
+    if wait:
         return await child.output()
     return f"ok: PID {child.pid}"
 

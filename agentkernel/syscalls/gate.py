@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
 
@@ -30,10 +30,12 @@ from agentkernel.jail.port import Jail, Job, Outcome, Verdict
 from agentkernel.permits import Permits
 from agentkernel.process import Plan, Process, Wait
 from agentkernel.recording import Recorder
+from agentkernel.request import Spawn
 from agentkernel.syscalls import audit
 from agentkernel.syscalls.arguments import decode
 from agentkernel.syscalls.builtin import Child, Invocation
 from agentkernel.syscalls.errors import ToolError
+from agentkernel.syscalls.host import Host, UsedUpError
 from agentkernel.syscalls.mailbox import Mailboxes
 from agentkernel.syscalls.people import People
 from agentkernel.syscalls.secrets import Secrets
@@ -41,34 +43,10 @@ from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.toolbox import Toolbox
 from agentkernel.syscalls.workspace import Workspace
 
+_BLAMELESS = ("ESANDBOX", "DENIED", "RATE_LIMITED", "INTERRUPTED")  # not the model's failures
 _OFF = Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
+_REMOVE_AGAIN_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 0.0)  # after each try
 _log = log.get("gate")
-
-
-class Host(Protocol):
-    """The process table, as the gate sees it."""
-
-    async def join(self, process: Process, text: str) -> bool:
-        """The first of the process's calls has its result; whether another is to be made."""
-
-    def waits(self, process: Process, wait: Wait) -> None:
-        """The process's call waits for something else."""
-
-    def stop(self, process: Process, reason: str) -> None:
-        """End a process that may not go on calling: `quota`, `syscall_errors` or `internal`."""
-
-    def emit_of(self, process: Process, kind: str, **fields: Any) -> None:
-        """Tell those who may see the process."""
-
-    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Child:
-        """A child of the process. Raises ToolError."""
-
-    def reaches(self, process: Process, pid: int) -> bool:
-        """Whether that PID is a live process of the same owner."""
-
-
-class UsedUpError(Exception):
-    """The process may not call any more; the text is the reason of its end."""
 
 
 @dataclass(slots=True)
@@ -161,13 +139,15 @@ class Gate:
             return
         if caller.task is not None:
             caller.task.cancel()
-            self.jail.kill(_key(process))
+            self.jail.kill(f"{process.pid}.{process.called}")  # the job of its call
             self._finish(process, caller, "CANCELLED")
         self.jail.forget(process.pid)
         self.mailboxes.close(process.pid)
         passing = self._settings.workspaces == "remove" or permits.trust == "confidential"
-        if passing and caller.workspace is not None:
-            asyncio.get_running_loop().run_in_executor(None, _remove, process.pid, caller.workspace)
+        if passing:
+            with contextlib.suppress(ToolError):  # ESANDBOX: nobody could make one
+                workspace = caller.workspace or self._new_workspace(process.pid)  # of a former kernel's
+                asyncio.get_running_loop().run_in_executor(None, _remove, process.pid, workspace)
 
     def workspace(self, process: Process) -> Workspace:
         """The process's own, of one that has ended too. Raises ToolError ESANDBOX where none can be had."""
@@ -220,7 +200,7 @@ class Gate:
         except ToolError as error:
             text, code = str(error), error.code
             self.counters["syscall_errors"] += 1
-            caller.failures += code != "DENIED"
+            caller.failures += code not in _BLAMELESS
         self._finish(process, caller, code)
         if caller.failures >= self._settings.errors:
             raise UsedUpError("syscall_errors")
@@ -232,7 +212,8 @@ class Gate:
     def _charge(self, process: Process, call: Call) -> None:
         tool = self.toolbox.tools.get(call.name)
         cost = tool.cost if tool else 1
-        if process.syscalls + cost > process.quota_syscalls:
+        if cost > process.syscalls_left:
+            self._write_down(process, call, ("QUOTA", 0.0), None)
             raise UsedUpError("quota")
         process.syscalls += cost
         process.called += 1
@@ -338,7 +319,7 @@ class Gate:
         record = audit.Call(
             owner=process.owner.name,
             pid=process.pid,
-            call=process.called,
+            call=process.called + (not process.calling),  # it would have been the next
             tool=call.name,
             arguments=self.secrets.redact(call.arguments),
             trust=trust,
@@ -390,9 +371,9 @@ class Gate:
         self._host.waits(process, Wait.SYSCALL)
         return answer
 
-    async def spawn(self, parent: Process, prompt: str, tools: tuple[str, ...] | None) -> Child:
+    async def spawn(self, parent: Process, asked: Spawn) -> Child:
         """A child of the process. Raises ToolError."""
-        return await self._host.spawn(parent, prompt, tools)
+        return await self._host.spawn(parent, asked)
 
     def reaches(self, process: Process, pid: int) -> bool:
         """Whether that PID is a live process of the same owner."""
@@ -405,12 +386,13 @@ class Gate:
 
 
 def _remove(pid: int, workspace: Workspace) -> None:
-    try:
-        workspace.remove(for_good=True)  # a thread may be on its way to write
-    except ToolError as error:
-        _log.warning("workspace not removed", pid=pid, error=str(error))
-
-
-def _key(process: Process) -> str:
-    """The name of the process's job, of which there is one at a time."""
-    return f"{process.pid}.{process.called}"
+    """Remove it, once nothing writes any more: a job that was killed is soon gone, but perhaps not yet."""
+    for pause in _REMOVE_AGAIN_S:
+        try:
+            workspace.remove(for_good=True)  # a thread may be on its way to write
+        except ToolError as error:
+            why = str(error)
+        else:
+            return
+        time.sleep(pause)
+    _log.warning("workspace not removed", pid=pid, error=why)

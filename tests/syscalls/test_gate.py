@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.callers import (
     rest,
     results,
 )
-from tests.fake_jail import FakeJail
+from tests.fake_jail import BROKEN, FakeJail
 
 # Every way to fail, in the order of the checks
 
@@ -104,7 +105,8 @@ def test_a_quota_of_calls_allows_that_many(tmp_path: Path, quota: int) -> None:
         process = await bench.exec("go", max_syscalls=quota)
         await rest(bench)
         assert (process.state, process.reason) == (State.DONE, "quota")
-        assert (process.syscalls, len(audited(bench))) == (quota, quota)
+        assert (process.syscalls, process.called) == (quota, quota)
+        assert [code for _, _, code in outcomes(bench)] == ["ok"] * quota + ["QUOTA"]
 
     run(main())
 
@@ -114,7 +116,7 @@ def test_a_quota_of_none_allows_none(tmp_path: Path) -> None:
         bench = await calling(tmp_path, {"go": SUM})
         process = await bench.exec("go", max_syscalls=0)
         await rest(bench)
-        assert (process.reason, outcomes(bench)) == ("quota", [])
+        assert (process.reason, outcomes(bench)) == ("quota", [(1, "calc", "QUOTA")])
 
     run(main())
 
@@ -210,6 +212,23 @@ def test_a_success_begins_the_count_of_failures_anew(tmp_path: Path) -> None:
         await bench.kernel.send_input(ME, 1, "bad", bench.screen)
         await rest(bench)
         assert process.reason == "syscall_errors"
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", ["ESANDBOX", "RATE_LIMITED"])
+def test_what_the_kernel_can_not_do_is_no_failure_of_the_process(tmp_path: Path, code: str) -> None:
+    async def main() -> None:
+        settings: dict[str, Any] = {"tools": {"calls": 1}, "engine": {"context": 1024}}
+        jail = FakeJail(found=BROKEN) if code == "ESANDBOX" else FakeJail()
+        bench = await calling(tmp_path, {"go": SUM}, jail, **settings)
+        process = await bench.exec("go", interactive=True)
+        for _ in range(6):
+            await rest(bench)
+            await bench.kernel.send_input(ME, 1, "go", bench.screen)
+        await rest(bench)
+        assert [outcome for _, _, outcome in outcomes(bench)][1:] == [code] * 6
+        assert process.wait is Wait.INPUT
 
     run(main())
 

@@ -65,6 +65,18 @@ def test_a_call_without_a_job_names_the_kernel_and_no_earlier_jobs_means(tmp_pat
     run(main())
 
 
+def test_a_call_that_the_quota_refuses_is_written_down(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": SUM, "5": HELLO}, FakeJail())
+        process = await bench.exec("go", max_syscalls=1, paths=NO_FILES)
+        await rest(bench)
+        told = [(entry["call"], entry["tool"], entry["outcome"]) for entry in audited(bench)]
+        assert told == [(1, "calc", "ok"), (2, "python", "QUOTA")]
+        assert (process.reason, process.called) == ("quota", 1)
+
+    run(main())
+
+
 @pytest.mark.parametrize(("trust", "kept"), [("standard", True), ("confidential", False)])
 def test_arguments_are_written_where_asked_but_for_confidential_ones(tmp_path: Path, trust, kept) -> None:
     async def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Limits, Verdict
-from agentkernel.syscalls import files, gate
+from agentkernel.syscalls import files, gate, workspace
 from agentkernel.syscalls.errors import ToolError
 from tests.by_hand import ME, OTHER, run, settle
 from tests.callers import (
@@ -169,6 +170,44 @@ def test_a_workspace_is_kept_or_goes_with_its_process(
         bench.kernel.kill(ME, 1)
         await asyncio.get_running_loop().shutdown_default_executor()
         assert folder.is_dir() is kept
+
+    run(main())
+
+
+def test_a_workspace_goes_though_what_was_killed_writes_a_little_longer(tmp_path: Path, monkeypatch) -> None:
+    async def main() -> None:
+        bench, process = await one(tmp_path, HELLO, trust="confidential")
+        await called(bench, process)
+        folder, tries = tmp_path / "workspace" / "1", []
+
+        def pause(seconds: float) -> None:
+            tries.append(seconds)
+
+        def clear(folder: int) -> None:
+            clear_once(folder)
+            if len(tries) < 3:
+                os.close(os.open(f"late {len(tries)}", os.O_CREAT, dir_fd=folder))
+
+        clear_once = workspace._clear
+        monkeypatch.setattr("agentkernel.syscalls.workspace._clear", clear)
+        monkeypatch.setattr("agentkernel.syscalls.gate.time.sleep", pause)
+        bench.kernel.kill(ME, 1)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert len(tries) == 3
+        assert not folder.exists()
+
+    run(main())
+
+
+def test_a_workspace_of_a_former_kernels_goes_with_its_process(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {}, FakeJail())
+        folder = tmp_path / "workspace" / "1"
+        await bench.exec("go", trust="confidential", interactive=True)
+        (folder / "below").mkdir(parents=True)
+        bench.kernel.kill(ME, 1)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert not folder.exists()
 
     run(main())
 

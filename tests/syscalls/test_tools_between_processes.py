@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.process import State, Wait
-from tests.by_hand import ME, OTHER, Gated, run, settle
-from tests.callers import SUM, Held, call, calling, context, outcomes, rest
+from agentkernel.process import NO_QUOTA, Letter, State, Wait
+from tests.by_hand import ME, OTHER, Gated, run, settle, words
+from tests.callers import ASK, SUM, Held, call, calling, context, outcomes, rest
 
 # Children
 
@@ -70,15 +70,104 @@ def test_a_child_has_at_most_its_parents_tools(tmp_path: Path, own, asked, has) 
     run(main())
 
 
-def test_a_child_has_at_most_what_its_parent_has_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_child_has_a_part_of_what_its_parent_has_left(tmp_path: Path, wait: bool) -> None:
     async def main() -> None:
-        bench = await calling(tmp_path, {"go": SUM, "5": call("spawn", prompt="child")})
-        parent = await bench.exec("go", max_syscalls=5, limits={"max_tokens": 100})
+        bench = await calling(tmp_path, {"go": SUM, "5": call("spawn", prompt="child", wait=wait)})
+        parent = await bench.exec("go", max_syscalls=9, limits={"max_tokens": 100})
         await rest(bench)
         child = bench.kernel.find(ME, 2)
-        used = len(SUM.split(" ")) + len(call("spawn", prompt="child").split(" "))
-        assert (child.quota_tokens, child.quota_syscalls) == (100 - used, 5 - 1 - 2)
+        left = 100 - len(SUM.split(" ")) - len(call("spawn", prompt="child", wait=wait).split(" "))
+        tokens, syscalls = (left - left // 4, 9 - 1 - 2 - 1) if wait else (left // 2, (9 - 1 - 2) // 2)
+        assert (child.quota_tokens, child.quota_syscalls) == (tokens, syscalls)
         assert parent.reason == "stop"
+
+    run(main())
+
+
+def test_what_a_child_has_its_parent_has_not_until_the_child_ends(tmp_path: Path) -> None:
+    """Then the parent has what the child didn't use, with which its turn goes on, and no more."""
+
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": call("receive")}
+        said[f"{said['child']}\nok"] = words(100)
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", max_syscalls=9, limits={"max_tokens": 50})
+        await rest(bench)
+        spent = parent.generated
+        assert (parent.tokens_left, parent.syscalls_left) == ((50 - spent) // 4, 1)
+        await bench.kernel.gate.mailboxes.send(2, Letter(1, "well"))
+        await rest(bench)
+        child = bench.kernel.find(ME, 2)
+        assert (parent.reason, parent.generated) == ("quota", 50 - child.generated)
+        assert parent.syscalls_left == 9 - 2 - 1
+
+    run(main())
+
+
+def test_a_quota_set_meanwhile_is_the_parents_and_its_childrens_together(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child", wait=False), "child": ASK, "ok: PID 2": ASK}
+        bench = await calling(tmp_path, said)
+        parent = await bench.exec("go", max_syscalls=8, limits={"max_tokens": 100})
+        await rest(bench)
+        child = bench.kernel.find(ME, 2)
+        bench.kernel.set_quota(ME, 1, 200, 20)
+        assert parent.tokens_left == 200 - parent.generated - child.quota_tokens
+        bench.kernel.set_quota(ME, 2, 1000, 1000)
+        child.generated += 500
+        bench.kernel.kill(ME, 2)
+        assert parent.tokens_left == 200 - parent.generated - child.granted.tokens
+        assert parent.syscalls_left == 20 - 3 - 1
+        bench.kernel.set_quota(ME, 1, parent.generated + child.granted.tokens, None)
+        assert parent.reason == "quota"
+
+    run(main())
+
+
+def test_a_restart_leaves_with_a_child_what_it_was_granted(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="child"), "child": "well", "stay": ASK, "ok: PID 3": ASK}
+        said["well"] = call("spawn", prompt="stay", wait=False)
+        journal = {"durability": "mixed"}
+        bench = await calling(tmp_path, said, journal=journal)
+        parent = await bench.exec("go", max_syscalls=20, limits={"max_tokens": 100}, on_disconnect="detach")
+        while parent.wait is not Wait.ANSWER:
+            await rest(bench)
+        before = parent.tokens_left, parent.syscalls_left, parent.lent, parent.settled
+        assert NO_QUOTA not in before
+        await bench.kernel.drain(0)
+        await bench.kernel.close()
+
+        bench = await calling(tmp_path, said, journal=journal)
+        assert await bench.kernel.recover() == 2
+        parent = bench.kernel.find(ME, 1)
+        assert (parent.tokens_left, parent.syscalls_left, parent.lent, parent.settled) == before
+        await bench.kernel.drain(0)
+        await bench.kernel.close()
+
+    run(main())
+
+
+def test_a_child_that_could_not_begin_has_used_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await calling(tmp_path, {"go": call("spawn", prompt="x" * 300)})
+        process = await bench.exec("go", interactive=True, max_syscalls=8)
+        await rest(bench)
+        assert process.syscalls_left == 8 - 2
+        assert process.tokens_left == process.quota_tokens - process.generated
+
+    run(main())
+
+
+def test_who_has_one_token_left_starts_nobody(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = call("spawn", prompt="child")
+        bench = await calling(tmp_path, {"go": said})
+        process = await bench.exec("go", limits={"max_tokens": len(said.split(" ")) + 1})
+        await rest(bench)
+        assert outcomes(bench) == [(1, "spawn", "QUOTA_EXCEEDED")]
+        assert process.reason == "quota"
 
     run(main())
 

@@ -253,7 +253,7 @@ async def meet(path: Path, beside: asyncio.Future[Outcome], *, write: bool = Fal
         await opening
 
 
-def _open(path: Path, write: bool) -> None:  # noqa: FBT001
+def _open(path: Path, write: bool) -> None:
     with path.open("wb" if write else "rb") as fifo:
         if not write:
             fifo.read()
