@@ -79,12 +79,12 @@ class Kernel(ToolVerbs):
                 child = fork(parent, self.table.new_pid(), self.seed, self.clock())
                 children.append(child)
             for child in children:
-                self.memory.fork(pid, child.pid)
+                self.backing.fork(pid, child.pid)
                 await self._admit(child, served, sink, wake=False)
                 self._begin_child(child)
         except KernelError:
             for child in children:
-                self.memory.forget(child.pid)
+                self.backing.forget(child.pid)
                 if child.pid in served.processes:  # nobody was told of it
                     child.sink = None
                     self._end(child, Event.KILL, "killed")
@@ -134,7 +134,7 @@ class Kernel(ToolVerbs):
         """Write to the process's memory; pages touched, or None when the write waits for room.
 
         The process then waits as well. What is written first to a process with a memory prefix becomes it.
-        Raises MEMW_INVALID, MEMW_FAILED, WRONG_STATE.
+        Raises MEMW_INVALID, MEMW_FAILED, WRONG_STATE; JOURNAL_FULL when it would not survive the kernel.
         """
         process = self._mine(owner, pid)
         if process.plan.memory_prefix and not process.soft:
@@ -144,12 +144,12 @@ class Kernel(ToolVerbs):
         refuse = self.config.memory.when_full == "refuse"
         if refuse or self.memory.room(pid, offset, len(data)):
             try:
-                return await self.memory.write(pid, offset, data)
+                return await self.backing.write(pid, offset, data)
             except KernelError as error:
                 if refuse or error.code != "MEMW_FAILED" or self.memory.room(pid, offset, len(data)):
                     raise
                 self._mine(owner, pid)  # somebody else took the room; it may have ended meanwhile
-        write = self.memory.queue(pid, offset, data)
+        write = self.backing.queue(pid, offset, data)
         process.queued_writes += 1
         if process.state in (State.READY, State.RUNNING):
             process.move(Event.WAIT, self.clock(), Wait.MEMORY)
@@ -392,9 +392,9 @@ class Kernel(ToolVerbs):
     def _written(self, process: Process, write: asyncio.Future[int]) -> None:
         """A write that waited for room is done with."""
         process.queued_writes -= 1
-        error = None if write.cancelled() else write.exception()
-        if process.state.ended:
+        if process.state.ended or write.cancelled():
             return
+        error = write.exception()
         self.events.emit("memory_written", process, ok=error is None, error=str(error or ""))
         if not process.queued_writes:
             self._have(process, Wait.MEMORY)

@@ -189,7 +189,7 @@ class Lifecycle(Calling):
         """End the engines and give up the memory; nothing can be asked any more."""
         await self.models.stop()
         await self.gate.close()
-        await self.memory.close()
+        await self.backing.close()
         if self._upkeep is not None:
             self._upkeep.cancel()
         self.recorder.close()
@@ -206,7 +206,10 @@ class Lifecycle(Calling):
         for process in live.values():
             if parent := live.get(process.parent):
                 parent.lend(process)
+        lost = await self.backing.restore()
         for process, fingerprint in found:
+            if process.pid in lost and not process.state.ended:
+                self._end(process, Event.FAIL, "memory_lost")
             if not process.state.ended:  # with one that came before
                 await self._recover(process, fingerprint)
         _log.info("recovered", processes=len(self.table))

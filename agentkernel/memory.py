@@ -16,50 +16,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-import msgspec
-
 from agentkernel.errors import KernelError
 from agentkernel.spill import Copy, SpillFile
+from agentkernel.usage import COUNTED, Usage
 
 PAGE = 16 * 1024
 _ZEROS = bytes(PAGE)
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What one process or all of them hold and have cost; blocks are those of all, in either report.
-
-    A shared page is charged once, to the process that has had it longest. An eviction is counted for whom
-    the page was charged to, other I/O for whom it was done.
-    """
-
-    total_blocks: int
-    free_blocks: int
-    alloc_bytes: int
-    ram_bytes: int
-    disk_bytes: int
-    waiting: int  # queued writes
-    evictions: int  # pages that left RAM
-    swap_count: int  # pages written to the file: evicted ones, and those of a write larger than RAM
-    swap_faults: int  # pages wanted while they were in the file
-    swap_failures: int  # batches that could not be written, pages that came back wrong
-    pending_swaps: int  # pages being read or written
-    oom_events: int  # writes that found no room, refused or queued
-    page_in_bytes: int
-    page_in_ms: float  # as waited for
-    page_out_bytes: int
-    page_out_ms: float
-
-
-_COUNTED = (
-    *("evictions", "swap_count", "swap_faults", "swap_failures", "pending_swaps", "oom_events"),
-    *("page_in_bytes", "page_out_bytes"),
-)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +70,7 @@ class Memory:
         self._turn, self._freed = asyncio.Lock(), asyncio.Event()  # of the queue's head
         self._queued, self._queued_bytes = queued, queued_bytes
         self._counts: Counter[str] = Counter()
+        self.placed: Callable[[int, dict[int, bytes]], None] | None = None  # told of each write's pages
 
     def __repr__(self) -> str:
         ram, disk = f"{len(self._in_ram)}/{self._ram}", f"{len(self._on_disk)}/{self._disk}"
@@ -178,6 +147,20 @@ class Memory:
             for page in copy.pages.values():
                 page.holders[child] = None
 
+    async def restore(self, pids: Sequence[int], page: int, content: bytes) -> None:
+        """Put a page in place that these processes share, the one that has had it longest first.
+
+        Raises as `write`.
+        """
+        first, *others = pids
+        await self.write(first, page * PAGE, content)
+        shared = self._spaces[first].pages[page]
+        for pid in others:
+            space = self._spaces.setdefault(pid, _Space(pid))
+            space.pages[page] = shared
+            space.size = max(space.size, page * PAGE + len(content))
+            shared.holders[pid] = None
+
     def forget(self, pid: int) -> None:
         """The process has ended: its pages are free, its queued writes cancelled, its running ones fail."""
         space = self._spaces.pop(pid, None)
@@ -208,7 +191,7 @@ class Memory:
             waiting=sum(pid in (None, owner) for owner, _ in self._queue.values()),
             page_in_ms=counts["page_in_us"] / 1e3,
             page_out_ms=counts["page_out_us"] / 1e3,
-            **{name: counts[name] for name in _COUNTED},
+            **{name: counts[name] for name in COUNTED},
         )
 
     def check_integrity(self) -> None:
@@ -278,10 +261,12 @@ class Memory:
             contents = await self._contents(space, [at // PAGE for at in edges], "MEMW_FAILED")
             kept = dict(zip(edges, contents, strict=True))
             whole = kept.get(offset, b"")[: offset % PAGE] + data + kept.get(end, b"")[end % PAGE :]
-            pieces = (whole[at : at + PAGE] for at in range(0, len(whole), PAGE))
+            pieces = [whole[at : at + PAGE] for at in range(0, len(whole), PAGE)]
             pages = (_Page({space.pid: None}, piece) for piece in pieces)
             await self._place(space, dict(zip(indices, pages, strict=True)))
             space.size = max(space.size, end) if data else space.size
+            if self.placed is not None:
+                self.placed(space.pid, dict(zip(indices, pieces, strict=True)))
         return len(indices)
 
     async def _contents(self, space: _Space, indices: Sequence[int], code: str) -> list[bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agentkernel import log
+from agentkernel.backing import Backing
 from agentkernel.config import Config, Generation
 from agentkernel.errors import KernelError
 from agentkernel.engine import port
@@ -56,6 +57,7 @@ class Processes:
         self.snapshots = Snapshots(state / "snapshots", config.limits.snapshots)
         spill = state / "memory" if memory.process_disk_mb else None
         self.memory = Memory(memory.process_ram_mb * MIB, memory.process_disk_mb * MIB, spill)
+        self.backing = Backing(self.memory, self.recorder)
         self._prefixing: set[int] = set()  # PIDs whose memory prefix is on its way to the engine
         self._summaries: dict[int, int] = {}  # PIDs of processes, and of the children that write theirs
         self._changing: set[int] = set()  # PIDs of those who can't run until their context is changed
@@ -74,6 +76,7 @@ class Processes:
         await served.admit(process)
         self.recorder.born(process, served.fingerprint)
         try:
+            await self.backing.keep(process.pid)
             await self.recorder.synced()
             self._check_open()  # draining may have begun meanwhile
         except KernelError:
@@ -105,7 +108,7 @@ class Processes:
         process.move(event, now, reason=reason)
         if served := self.models.served.get(process.model_id):  # else it came back to a kernel without
             served.close(process)
-        self.memory.forget(process.pid)
+        self.backing.forget(process.pid)
         self.gate.forget(process)
         self.recorder.ended(process)
         self._changing.discard(process.pid)

@@ -37,6 +37,7 @@ journal.errors
 journal.migrations
 journal.opening
 journal.database
+journal.pages
 journal.ledger
 journal.reading
 journal.upkeep
@@ -53,6 +54,7 @@ pages
 context
 snapshots
 spill
+usage
 memory
 events
 gguf
@@ -111,6 +113,7 @@ syscalls.builtin
 syscalls.toolbox
 syscalls.gate
 syscalls.host
+backing
 processes
 turns
 calling

@@ -48,7 +48,7 @@ def check(state: str | None, file: Path | None) -> None:
         raise click.ClickException(f"{path}: {report.faults[0]}{more}; {remedy}")
     click.echo(
         f"{path}: sound, version {report.version}: processes {report.live} live, {report.ended} ended;"
-        f" {report.records} records, {report.output} bytes of output"
+        f" {report.records} records, {report.output} bytes of output, {report.memory} of memory"
     )
 
 
@@ -66,7 +66,7 @@ def compact(state: str | None, file: Path | None) -> None:
 @journal.command(short_help="Print all of it as lines of JSON.")
 @_options
 def export(state: str | None, file: Path | None) -> None:
-    """Print every process, record, call, output and key, a JSON object each."""
+    """Print every process, record, call, output, page of memory and key, a JSON object each."""
     from agentkernel.journal import opening  # noqa: PLC0415
 
     with opening.read_only(_journal_file(state, file)) as db:
@@ -111,6 +111,8 @@ def _entries(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
             yield {"is": "call", "pid": each.pid, **msgspec.structs.asdict(call), "result": result}
         if each.size:
             yield {"is": "output", "pid": each.pid, "text": _text(reading.output(db, each.pid, 0, each.size))}
+        for page, content in reading.pages(db, each.pid):
+            yield {"is": "page", "pid": each.pid, "page": page, "content": _text(content)}
     for owner, key, pid, expires in reading.claims(db):
         yield {"is": "key", "owner": owner, "key": key, "pid": pid, "expires": expires}
 

@@ -12,6 +12,9 @@ import math
 import sqlite3
 from dataclasses import dataclass
 
+from agentkernel.journal import pages
+from agentkernel.journal.pages import Pages
+
 
 @dataclass(slots=True)
 class Entry:
@@ -47,6 +50,7 @@ class Ledger:
         self.recent = 0  # rows that have not been joined
         self.ended_bytes = 0
         self.next_expiry = math.inf  # of a key
+        self.pages = Pages()
 
     def __repr__(self) -> str:
         return f"<Ledger processes={len(self.entries)} ended={len(self.ended)} rows={self.rows}>"
@@ -121,6 +125,7 @@ class Ledger:
         entry.ended = now
         self.ended[pid] = None
         self.ended_bytes += entry.bytes
+        self.pages.release(pid)
 
     def forget(self, pid: int) -> None:
         """It is gone; its rows stay until they have been removed."""
@@ -155,6 +160,7 @@ def load(db: sqlite3.Connection) -> Ledger:
     for (expires,) in db.execute("SELECT expires FROM keys ORDER BY expires LIMIT 1"):
         ledger.next_expiry = expires
     ledger.ended_bytes = sum(ledger.entries[pid].bytes for pid in ledger.ended)
+    ledger.pages = pages.load(db)
     return ledger
 
 

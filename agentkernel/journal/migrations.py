@@ -54,7 +54,23 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _add_pages(db: sqlite3.Connection) -> None:
+    """Make the tables of processes' memory.
+
+    `pages` says which content a process has at a page; after a fork several have the same. A content ends
+    where what was written does. One that no live process has waits to be removed, as do pages of processes
+    that have ended.
+    """
+    db.execute("CREATE TABLE contents (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT")
+    db.execute(
+        "CREATE TABLE pages (pid INTEGER, page INTEGER, content INTEGER NOT NULL, PRIMARY KEY (pid, page))"
+        " STRICT, WITHOUT ROWID"
+    )
+
+
+WITH_PAGES = 2  # the version from which on there is processes' memory
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_pages)
 
 
 def version_of(db: sqlite3.Connection) -> int:

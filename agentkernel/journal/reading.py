@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
+
+from agentkernel.journal.migrations import WITH_PAGES, version_of
 
 _BATCH = 1000  # records read at once: half a millisecond
 
@@ -85,6 +87,24 @@ def standings(db: sqlite3.Connection) -> list[Standing]:
         " 0) FROM processes p ORDER BY p.pid"
     )
     return [Standing(*row) for row in found]
+
+
+def pages(db: sqlite3.Connection, pid: int) -> Iterator[tuple[int, bytes]]:
+    """The pages of memory of a live process that were written to, in their order, each with its content."""
+    if version_of(db) < WITH_PAGES:
+        return
+    yield from db.execute(
+        "SELECT g.page, c.data FROM processes p JOIN pages g ON g.pid = p.pid JOIN contents c"
+        " ON c.id = g.content WHERE p.pid = ? AND p.ended IS NULL ORDER BY g.page",
+        (pid,),
+    )
+
+
+def contents(db: sqlite3.Connection, ids: Iterable[int]) -> list[bytes]:
+    """These contents of pages."""
+    return [
+        row[0] for content in ids for row in db.execute("SELECT data FROM contents WHERE id = ?", (content,))
+    ]
 
 
 def claim(db: sqlite3.Connection, owner: str, key: str, now: float) -> int | None:

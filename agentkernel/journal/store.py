@@ -5,15 +5,17 @@ Rules
    `kill -9`, what is synced a power cut.
 2. A commit that could not be written loses nothing: the next one tries it again. One that could not be synced
    ends the journal for good.
-3. Of records, calls and output, readers find what was committed; of everything else, what was given.
+3. Of records, calls, output and contents, readers find what was committed; of everything else, what was
+   given.
 4. What can't follow what was given before is a mistake of the caller's: ValueError, and nothing was given.
 5. Bodies are the caller's; of the store's own is only where the records of a process begin.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from typing import Any, Literal
 from agentkernel.journal import ledger as ledgers
 from agentkernel.journal import reading
 from agentkernel.journal.database import Database, Sync
+from agentkernel.journal.errors import JournalError
 from agentkernel.journal.reading import Call, Standing
 from agentkernel.journal.syncing import Syncs
 from agentkernel.journal.upkeep import Retention, Upkeep
@@ -38,6 +41,9 @@ _COMPACT = "UPDATE processes SET first = ? WHERE pid = ?"
 _END = "UPDATE processes SET ended = ? WHERE pid = ?"
 _INTENT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, NULL)"
 _RESULT = "UPDATE calls SET result = ? WHERE pid = ? AND call = ?"
+_PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)"
+_CONTENT = "INSERT INTO contents VALUES (?, ?)"
+_NO_CONTENT = "DELETE FROM contents WHERE id = ?"
 _CLAIM = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)"
 
 
@@ -68,10 +74,11 @@ class Journal:
         self._records: list[tuple[int, int, str, bytes]] = []
         self._texts: list[tuple[int, int, bytes]] = []
         self._others: list[tuple[str, tuple[Any, ...]]] = []
+        self._pages: list[tuple[int, int, int]] = []
         self._claims: dict[tuple[str, str], tuple[int, float]] = {}
 
     def __repr__(self) -> str:
-        size = len(self._records) + len(self._texts) + len(self._others)
+        size = len(self._records) + len(self._texts) + len(self._others) + len(self._pages)
         return f"<Journal {self._database.path} {self.durability} processes={self.processes} buffered={size}>"
 
     # What is given
@@ -87,10 +94,13 @@ class Journal:
         return self._ledger.next_pid
 
     def begin(self, pid: int, owner: str, body: bytes) -> None:
-        """A process is there, and stands so. Raises ValueError for a PID that was given."""
+        """A process is there, and stands so, with what `fork` gave it. Raises ValueError for a used PID."""
         entry = self._ledger.begin(pid, owner)
         self._others.append((_BEGIN, (pid, owner, entry.first)))
         self._add(pid, entry, STANDS, body)
+        self._pages.extend(
+            (pid, page, content) for page, content in self._ledger.pages.held.get(pid, {}).items()
+        )
 
     def append(self, pid: int, kind: str, body: bytes) -> None:
         """Something became of a live process."""
@@ -140,6 +150,42 @@ class Journal:
         self._ledger.next_expiry = min(self._ledger.next_expiry, expires)
         self._others.append((_CLAIM, (owner, key, pid, expires)))
         return pid
+
+    async def contents(self, contents: Sequence[bytes]) -> list[int]:
+        """Commit, and write contents of pages, on a thread; the numbers by which `pages` then names them.
+
+        What nobody has any more makes room for them. Raises as `commit` does.
+        """
+        self.commit()
+        pages = self._ledger.pages
+        numbers = pages.numbers(len(contents))
+        gone = [pages.unused.popleft() for _ in range(min(len(pages.unused), 2 * len(contents)))]
+        rows = list(zip(numbers, contents, strict=True))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._exchange, gone, rows)
+        except JournalError:
+            pages.discard(gone)
+            raise
+        return numbers
+
+    def pages(self, pid: int, pages: Mapping[int, int]) -> None:
+        """A live process has these contents at these pages of its memory."""
+        self._ledger.live(pid)
+        self._ledger.pages.place(pid, pages)
+        self._pages.extend((pid, page, content) for page, content in pages.items())
+
+    def discard(self, contents: Sequence[int]) -> None:
+        """No process will have these contents."""
+        self._ledger.pages.discard(contents)
+
+    def fork(self, parent: int, child: int) -> None:
+        """A process that is to begin will have the pages that another has now; or `abandon` it."""
+        self._ledger.pages.fork(parent, child)
+
+    def abandon(self, child: int) -> None:
+        """A process doesn't begin after all; nothing is done to one that has begun."""
+        if child not in self._ledger.entries:
+            self._ledger.pages.release(child, written=False)
 
     # What makes it last
 
@@ -222,6 +268,15 @@ class Journal:
         found = ((pid, self._ledger.entries[pid]) for pid in self._ledger.ended)
         return [Standing(pid, entry.owner, entry.ended, entry.shown) for pid, entry in found]
 
+    def held_pages(self) -> list[tuple[int, int, list[int]]]:
+        """The pages of all live processes: content, page, and who has it, the oldest process first."""
+        return self._ledger.pages.by_content()
+
+    def read_contents(self, contents: Sequence[int]) -> list[bytes]:
+        """The contents of pages. Raises JournalError."""
+        with self._database.reading() as db:
+            return reading.contents(db, contents)
+
     def claimed(self, owner: str, key: str, now: float) -> int | None:
         """The process that has the owner's key, if one has. Raises JournalError."""
         given = self._claims.get((owner, key))
@@ -236,16 +291,22 @@ class Journal:
     def _write(self) -> bool:
         """Commit; whether there was something to."""
         self._database.check()
-        if not (self._records or self._texts or self._others):
+        if not (self._records or self._texts or self._others or self._pages):
             return False
         with self._database.transaction() as db:
             db.executemany(_RECORD, self._records)
             db.executemany(_TEXT, self._texts)
             for statement, values in self._others:
                 db.execute(statement, values)
+            db.executemany(_PAGE, self._pages)
         self._ledger.recent += len(self._texts)
         for pid, start, text in self._texts:
             self._ledger.entries[pid].shown = start + len(text)
-        for buffer in (self._records, self._texts, self._others, self._claims):
+        for buffer in (self._records, self._texts, self._others, self._pages, self._claims):
             buffer.clear()
         return True
+
+    def _exchange(self, gone: list[int], rows: list[tuple[int, bytes]]) -> None:
+        with self._database.transaction() as db:
+            db.executemany(_NO_CONTENT, [(number,) for number in gone])
+            db.executemany(_CONTENT, rows)

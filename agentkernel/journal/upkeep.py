@@ -4,7 +4,8 @@ Rules
 1. A process that has ended is kept until it is too old, or all such are too many or too large; the first to
    end goes first. It goes at once and whole; the rows it leaves are removed piece by piece.
 2. A row is removed only where no reader finds it: a record that does not count, output of a process that is
-   gone, or output that stands joined elsewhere from the same transaction on.
+   gone, or output that stands joined elsewhere from the same transaction on; pages of a process that has
+   ended, and contents of pages that nobody has.
 3. The bounds of a piece are counted, not timed: chosen for a millisecond or so, and two at the most.
 """
 
@@ -15,6 +16,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from itertools import islice
 
 import msgspec
 
@@ -24,6 +26,7 @@ Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 # Bounds of one piece of work, in rows, processes and bytes.
 _REMOVED, _SWEPT, _OWNERS, _BYTES = 64, 512, 64, 128 * 1024
+_CONTENTS = 16  # of pages, of 16 KiB
 _WINDOW, _JOINED = 1024, 512  # rows looked at, so that those of one process are several, and rows joined
 _BACKLOG = 1024  # rows that stay unjoined, and dead records that stay unswept
 _PIECE = 2048  # bytes from which on a joined row isn't added to: it fills half a page
@@ -51,7 +54,9 @@ class Upkeep:
         """Do one piece of what there is to do; with less `backlog` there is more."""
         return (
             self._retire(now)
+            or self._remove_pages()
             or self._remove()
+            or self._remove_contents()
             or self._join(backlog)
             or self._sweep(backlog)
             or self._expire(now)
@@ -73,6 +78,32 @@ class Upkeep:
             db.execute("INSERT OR REPLACE INTO marks VALUES ('next_pid', ?)", (mark,))
         ledger.forget(pid)
         return True
+
+    def _remove_pages(self) -> bool:
+        """Remove pages of a process that has ended; their contents follow."""
+        pid = next(iter(self._ledger.pages.leaving), None)
+        if pid is None:
+            return False
+        with self._transaction() as db:
+            removed = db.execute(
+                "DELETE FROM pages WHERE pid = ?1 AND page IN"
+                " (SELECT page FROM pages WHERE pid = ?1 ORDER BY page LIMIT ?2)",
+                (pid, _SWEPT),
+            ).rowcount
+        if removed < _SWEPT:
+            del self._ledger.pages.leaving[pid]
+        return True
+
+    def _remove_contents(self) -> bool:
+        """Remove contents of pages that nobody has."""
+        unused = self._ledger.pages.unused
+        gone = [(content,) for content in islice(unused, _CONTENTS)]
+        if gone:
+            with self._transaction() as db:
+                db.executemany("DELETE FROM contents WHERE id = ?", gone)
+            for _ in gone:
+                unused.popleft()
+        return bool(gone)
 
     def _remove(self) -> bool:
         """Remove output and calls of a process that is gone."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from agentkernel.journal.migrations import version_of
+from agentkernel.journal.migrations import WITH_PAGES, version_of
 
 _FAULTS = 100  # that SQLite looks for
 
@@ -33,16 +33,32 @@ _RULES = {
         WHERE pid >= coalesce((SELECT value FROM marks WHERE name = 'next_pid'), 0)
     """,
 }
+# And in one that has processes' memory.
+_RULES_OF_PAGES = {
+    "a page of process {}, which is not known": """
+        SELECT DISTINCT pid FROM pages
+        WHERE pid NOT IN (SELECT pid FROM processes UNION ALL SELECT pid FROM dropped)
+    """,
+    "page {1} of process {0} is not there": """
+        SELECT p.pid, g.page FROM processes p JOIN pages g ON g.pid = p.pid AND p.ended IS NULL
+        LEFT JOIN contents c ON c.id = g.content WHERE c.id IS NULL
+    """,
+    "one content is at pages {} and {}": """
+        SELECT min(g.page), max(g.page) FROM processes p JOIN pages g ON g.pid = p.pid AND p.ended IS NULL
+        GROUP BY g.content HAVING min(g.page) != max(g.page)
+    """,
+}
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found: counts, bytes of output, and a line for each fault."""
+    """What was found: counts, bytes of output and of memory, and a line for each fault."""
 
     version: int
     live: int = 0
     ended: int = 0
     records: int = 0
     output: int = 0
+    memory: int = 0
     faults: tuple[str, ...] = ()
 
 
@@ -58,10 +74,14 @@ def verify(db: sqlite3.Connection) -> Report:
         db.execute(f"SELECT coalesce(sum(length(text)), 0) FROM {table}").fetchone()[0]  # noqa: S608 - of two
         for table in ("output", "recent")
     )
-    return Report(version, live, ended, records, output, tuple(_broken_rules(db)))
+    rules, memory = _RULES, 0
+    if version >= WITH_PAGES:
+        rules = _RULES | _RULES_OF_PAGES
+        memory = db.execute("SELECT coalesce(sum(length(data)), 0) FROM contents").fetchone()[0]
+    return Report(version, live, ended, records, output, memory, tuple(_broken_rules(db, rules)))
 
 
-def _broken_rules(db: sqlite3.Connection) -> Iterator[str]:
-    for text, query in _RULES.items():
+def _broken_rules(db: sqlite3.Connection, rules: dict[str, str]) -> Iterator[str]:
+    for text, query in rules.items():
         for row in db.execute(query):
             yield text.format(*row)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -11,6 +13,7 @@ import pytest
 
 from agentkernel.journal.reading import Call
 from agentkernel.journal.store import Journal
+from tests.journal.old import DATA
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def path(ak):
     journal.output(2, 0, b"\xff\x00")
     journal.ended(2, 12.5)
     journal.claim("ann", "key", 1, 0.0)
+    (page,) = asyncio.run(journal.contents([b"kept"]))
+    journal.pages(1, {3: page})
     journal.close()
     return path
 
@@ -42,7 +47,8 @@ def test_check_says_in_a_line_that_it_is_sound(ak, path):
     result = ak("journal", "check", "--state", "state")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == (
-        "state/journal.db: sound, version 1: processes 1 live, 1 ended; 4 records, 9 bytes of output\n"
+        "state/journal.db: sound, version 2: processes 1 live, 1 ended;"
+        " 4 records, 9 bytes of output, 4 of memory\n"
     )
 
 
@@ -62,8 +68,11 @@ def test_check_names_what_is_damaged_and_changes_nothing(ak, path):
     [
         ("DELETE FROM records WHERE seq = 1", "process 1 does not begin with how it stands"),
         ("UPDATE recent SET start = 1 WHERE pid = 1", "output of process 1 does not go on at byte 0"),
-        ("DELETE FROM processes WHERE pid = 1", "output or calls of process 1, which is not known"),
+        ("UPDATE calls SET pid = 9", "output or calls of process 9, which is not known"),
         ("INSERT INTO dropped VALUES (9)", "process 9 is gone, and its PID may be given again"),
+        ("UPDATE pages SET pid = 9", "a page of process 9, which is not known"),
+        ("DELETE FROM contents", "page 3 of process 1 is not there"),
+        ("INSERT INTO pages SELECT pid, 5, content FROM pages", "one content is at pages 3 and 5"),
     ],
 )
 def test_check_names_what_does_not_fit_together(ak, path, change, fault):
@@ -74,6 +83,14 @@ def test_check_names_what_does_not_fit_together(ak, path, change, fault):
     assert result.stderr == (
         f"agentkernel: state/journal.db: {fault}; move it away, with its -wal, to begin anew\n"
     )
+
+
+def test_a_journal_from_before_there_was_memory_is_looked_at_as_it_is(ak):
+    (ak.folder / "state").mkdir()
+    shutil.copyfile(DATA / "v1.sqlite", ak.folder / "state" / "journal.db")
+    assert "sound, version 1: " in ak("journal", "check", "--state", "state").stdout
+    lines = ak("journal", "export", "--state", "state").stdout.splitlines()
+    assert {json.loads(line)["is"] for line in lines} == {"process", "record", "call", "output", "key"}
 
 
 def test_check_says_how_many_faults_there_are_besides(ak, path):
@@ -129,6 +146,7 @@ def test_export_gives_all_of_it(ak, path):
             "result": "42",
         },
         {"is": "output", "pid": 1, "text": "Grüße"},
+        {"is": "page", "pid": 1, "page": 3, "content": "kept"},
         {"is": "output", "pid": 2, "text": {"base64": "/wA="}},
         {"is": "key", "owner": "ann", "key": "key", "pid": 1, "expires": 86400.0},
     ]

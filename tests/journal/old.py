@@ -2,11 +2,12 @@
 
     python -m tests.journal.old
 
-What stands in it is `fill`'s; every later version must read the same from it.
+What stands in it is `fill`'s, as far as that version had it; every later version must read the same from it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from pathlib import Path
@@ -40,6 +41,9 @@ def fill(journal: Journal) -> None:
     journal.result(3, 1, b"2")
     journal.intent(3, Call(2, "shell", "other", idempotent=False))
     journal.claim("bob", "key", 3, 1000.0)
+    before, page, last = asyncio.run(journal.contents([b"before", b"page", b"last"]))
+    journal.pages(3, {0: before})
+    journal.pages(3, {0: page, 7: last})
     journal.commit()
 
 
@@ -53,6 +57,9 @@ def seen(journal: Journal) -> dict[str, object]:
         "calls": journal.calls(3),
         "key": journal.claimed("bob", "key", 1001.0),
         "next": journal.next_pid,
+        "memory": [
+            (page, pids, journal.read_contents([content])) for content, page, pids in journal.held_pages()
+        ],
     }
 
 
@@ -64,7 +71,14 @@ EXPECTED = {
     "calls": [Call(1, "calc", "digest", True, b"2"), Call(2, "shell", "other", False)],
     "key": 3,
     "next": 4,
+    "memory": [(0, [3], [b"page"]), (7, [3], [b"last"])],
 }
+_WITHOUT = {1: {"memory": []}}  # what a version has otherwise
+
+
+def expected(version: int) -> dict[str, object]:
+    """What `seen` finds in a journal of this version."""
+    return EXPECTED | _WITHOUT.get(version, {})
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ copy of the files as they stand between two calls.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from agentkernel.journal import reading
 from agentkernel.journal.opening import read_only, wal_of
 from agentkernel.journal.reading import Call
 from agentkernel.journal.store import KEY_SECONDS, STANDS, Journal
@@ -35,6 +37,7 @@ class One:
     ended: float | None = None
     output: bytes = b""
     calls: list[Call] = field(default_factory=list)
+    pages: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,11 +74,13 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = Journal(self.path, "off", retention=RETENTION)
         self.given, self.committed = Model(), Model()
         self.now, self.crashes = 0.0, 0
+        self.loop = asyncio.new_event_loop()
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
             self.journal.close()
             self.folder.cleanup()
+            self.loop.close()
 
     def live(self, data: st.DataObject) -> tuple[int, One]:
         pids = [pid for pid, one in self.given.processes.items() if one.ended is None]
@@ -116,6 +121,7 @@ class JournalMachine(RuleBasedStateMachine):
         pid, one = self.live(data)
         self.journal.ended(pid, self.now)
         one.ended = self.now
+        one.pages = {}
         self.given.ended.append(pid)
         self.now += 1
         with pytest.raises(ValueError):
@@ -148,6 +154,32 @@ class JournalMachine(RuleBasedStateMachine):
                 calls[place] = Call(call.call, call.tool, call.digest, call.idempotent, body)
             with pytest.raises(ValueError):
                 self.journal.result(pid, call.call, body)
+
+    @precondition(some_live)
+    @rule(data=st.data(), pages=st.dictionaries(st.integers(0, 4), bodies.filter(len), max_size=4))
+    def write_memory(self, data: st.DataObject, pages: dict[int, bytes]) -> None:
+        """Contents are written at once, with all that was given; who has them is given."""
+        pid, one = self.live(data)
+        numbers = self.loop.run_until_complete(self.journal.contents(list(pages.values())))
+        self.committed = copy.deepcopy(self.given)
+        if data.draw(st.booleans()):
+            self.journal.pages(pid, dict(zip(pages, numbers, strict=True)))
+            one.pages |= pages
+        else:
+            self.journal.discard(numbers)
+
+    @precondition(some_live)
+    @rule(data=st.data(), owner=owners, begins=st.booleans())
+    def fork(self, data: st.DataObject, owner: str, begins: bool) -> None:
+        """The child has what its parent had before it wrote again."""
+        pid, one = self.live(data)
+        child, before = self.given.next_pid, dict(one.pages)
+        self.journal.fork(pid, child)
+        self.write_memory(data, {0: b"again"})
+        if begins:
+            self.begin(owner, b"child", 0)
+            self.given.processes[child].pages = before
+        self.journal.abandon(child)
 
     @rule(owner=owners, key=keys, pid=st.integers(1, 9))
     def claim(self, owner: str, key: str, pid: int) -> None:
@@ -232,6 +264,20 @@ class JournalMachine(RuleBasedStateMachine):
             assert journal.claimed(owner, key, self.now) == (pid if expires > self.now else None)
 
     @invariant()
+    def processes_have_the_pages_they_were_given(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        found: dict[int, dict[int, bytes]] = {}
+        for content, page, pids in self.journal.held_pages():
+            assert pids == sorted(pids)
+            for pid in pids:
+                (found.setdefault(pid, {})[page],) = self.journal.read_contents([content])
+        assert found == {pid: one.pages for pid, one in self.given.processes.items() if one.pages}
+        with self.journal._database.reading() as db:
+            for pid, one in self.committed.processes.items():
+                assert dict(reading.pages(db, pid)) == one.pages
+
+    @invariant()
     def its_sums_are_those_of_its_tables(self) -> None:
         if not hasattr(self, "journal"):
             return
@@ -241,6 +287,8 @@ class JournalMachine(RuleBasedStateMachine):
         with self.journal._database.reading() as db:
             count = db.execute("SELECT count(*) FROM records").fetchone()[0]
             assert ledger.rows == count + len(self.journal._records)
+            contents = db.execute("SELECT count(*) FROM contents").fetchone()[0]
+            assert contents == len(self.journal.held_pages()) + len(ledger.pages.unused)
             assert ledger.recent == db.execute("SELECT count(*) FROM recent").fetchone()[0]
 
 
