@@ -29,7 +29,7 @@ _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
 _STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
 _LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
-_NICE_AFTER_MS, _NICE = 250, 14  # who has used so much of the processor gives way to the engine, and goes on
+_NICE_AFTER_MS, _NICE = 250, 19  # who has used so much of the processor gives way to the engine, and goes on
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
 
 
@@ -152,9 +152,14 @@ class Running:
             os.kill(self.pid, signal.SIGKILL)
 
     def _renice(self, nice: int) -> None:
-        if self.uid is not None:
-            with contextlib.suppress(ProcessLookupError):  # none is left
-                os.setpriority(os.PRIO_USER, self.uid, nice)
+        """Of each process, and of its session: the scheduler weighs sessions first (sched(7), autogroups)."""
+        if self.uid is None or self.slot is None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # none is left
+            os.setpriority(os.PRIO_USER, self.uid, nice)
+        for pid in self.slot.members():
+            with contextlib.suppress(OSError):  # it is gone, or there are no such groups here
+                Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
     def end(self, status: int, usage: struct_rusage) -> None:
         """Its first process has been reaped."""
