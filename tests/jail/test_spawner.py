@@ -17,6 +17,7 @@ import pytest
 import uvloop
 
 from agentkernel.errors import KernelError
+from agentkernel.jail import python
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Limits, Outcome, Trust
 from tests.jail.conftest import Jailed
@@ -152,9 +153,8 @@ def test_a_jail_made_ahead_serves_one_job_of_its_owner(jailed: Jailed, workspace
         assert spawner.os_pid
         job = jailed.job(code="print(1)", owner=5, workspace=place)
         spawner.warm(5, job)
-        await spawner.run(jailed.job("true"))  # the spawner has heard of it by now
+        await until(lambda: _waits(spawner.os_pid or 0))
         before = children(spawner.os_pid)
-        assert before
         other = await spawner.run(jailed.job(code="print(2)", owner=6, workspace=place))
         elsewhere = await spawner.run(jailed.job(code="print(3)", owner=5))
         assert (other.output, elsewhere.output) == (b"2\n", b"3\n")
@@ -312,6 +312,11 @@ def test_a_second_job_of_a_running_jobs_name_is_refused(jailed: Jailed) -> None:
 def test_limits_that_are_none_are_refused(jailed: Jailed, limits: Limits) -> None:
     with pytest.raises(KernelError, match="ESANDBOX: limits"):
         jailed.run("true", limits=limits)
+
+
+def _waits(spawner: int) -> bool:
+    """Whether a jail made ahead is whole: its interpreter runs."""
+    return any(told(pid, "cmdline").startswith(f"{python.interpreter()}\0") for pid in children(spawner))
 
 
 def _first(spawner: int) -> list[int]:

@@ -21,6 +21,7 @@ def told_of_processes(jailed: Jailed, workspace: Path, name: str) -> list[bytes]
     """What /proc says under this name of the spawner and every process of a running jail."""
 
     async def look() -> list[bytes]:
+        (workspace / "up").unlink(missing_ok=True)
         job = jailed.job(code=_WAIT, owner=9, workspace=str(workspace), environment={"SECRET": "s3cret"})
         task = asyncio.ensure_future(jailed.spawner.run(job))
         await appear(workspace, 1)
