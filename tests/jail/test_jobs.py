@@ -68,8 +68,8 @@ _FILES = "for i in range({}): open(str(i), 'wb').write(bytes({}))\n"
     ("code", "limits", "reason"),
     [
         (_SPIN, Limits(wall_s=0.2), "wall"),
-        (_SPIN, Limits(wall_s=30, cpu_s=0.3), "cpu"),
-        (_FORKS + _SPIN, Limits(wall_s=30, cpu_s=1), "cpu"),
+        (_SPIN, Limits(wall_s=120, cpu_s=0.3), "cpu"),
+        (_FORKS + _SPIN, Limits(wall_s=120, cpu_s=0.4), "cpu"),
         ("while True: print('x' * 100)", Limits(output_bytes=1000), "output"),
         (_ONE_FILE, Limits(workspace_mb=10), "workspace"),
         (_FILES.format(300, 0) + _SPIN, Limits(workspace_files=100), "workspace"),
