@@ -63,12 +63,15 @@ class Backing:
             task.add_done_callback(self._keeping.discard)
             await asyncio.shield(task)  # whoever stops waiting, it is finished
 
-    def fork(self, parent: int, child: int) -> None:
-        """A process that is to begin has its parent's memory; `keep` it too."""
+    async def fork(self, parent: int, child: int) -> None:
+        """A process that is to begin has its parent's memory, which survives from then on.
+
+        What changed is written down before, so that the two share it in the journal too. Raises JOURNAL_FULL.
+        """
+        while parent in self._changed:
+            await self.keep(parent)
         self._memory.fork(parent, child)
         self._journal.fork(parent, child)
-        if changed := self._changed.get(parent):
-            self._changed[child] = dict(changed)
 
     def forget(self, pid: int) -> None:
         """The process has ended, or never begun."""
@@ -141,6 +144,10 @@ class Backing:
         if self._changed.get(pid) is not changed:
             self._journal.discard(numbers)
             raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
+        if any(taken[page] is None and changed[page] is not None for page in pages):
+            self._journal.discard(numbers)  # read while another write took effect, perhaps a part of it
+            await self._write_down(pid, changed)
+            return
         self._journal.pages(pid, dict(zip(pages, numbers, strict=True)))
         for page in pages:
             if changed[page] is taken[page]:

@@ -79,7 +79,7 @@ class Kernel(ToolVerbs):
                 child = fork(parent, self.table.new_pid(), self.seed, self.clock())
                 children.append(child)
             for child in children:
-                self.backing.fork(pid, child.pid)
+                await self.backing.fork(pid, child.pid)
                 await self._admit(child, served, sink, wake=False)
                 self._begin_child(child)
         except KernelError:

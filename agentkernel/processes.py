@@ -76,7 +76,6 @@ class Processes:
         await served.admit(process)
         self.recorder.born(process, served.fingerprint)
         try:
-            await self.backing.keep(process.pid)
             await self.recorder.synced()
             self._check_open()  # draining may have begun meanwhile
         except KernelError:

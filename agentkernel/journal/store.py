@@ -209,7 +209,8 @@ class Journal:
         running = self._checkpoint is not None and not self._checkpoint.done()
         if not running and self._database.wal_has(WAL_PAGES):
             self._checkpoint = self._thread.submit(self._database.checkpoint)
-        return self._upkeep.step(now)
+            running = True
+        return running or self._upkeep.step(now)  # a piece would wait for the checkpoint to end
 
     def close(self) -> None:
         """Commit and let another have it; once. Raises as `commit` does, but is closed then too.
