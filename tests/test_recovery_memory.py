@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from contextlib import contextmanager
 from random import Random
 
@@ -265,6 +266,43 @@ def test_on_a_full_disk_the_writer_is_told_and_the_next_write_takes_it_along(cra
         assert await memory_of(await crashes.next()) == await memory_of(bench)
         assert (await memory_of(bench))[:3] == b"new"
         assert [process.pid for process in bench.kernel.table] == [1]
+
+    run(main())
+
+
+def test_what_is_taken_along_late_is_no_part_of_a_later_write(crashes, full):
+    """It is read back bite by bite, and a write that takes effect meanwhile is in the journal whole."""
+
+    async def main():
+        bench = await booted(crashes.folder)
+        await parent(bench)
+        full(bench, on=True)
+        await code(bench.kernel.write_memory(ME, 1, 0, content(40 * PAGE)))
+        full(bench, on=False)
+        first = asyncio.ensure_future(bench.kernel.write_memory(ME, 1, 0, b"first"))
+        commits = bench.kernel.recorder.journal._database.commits
+        await until(lambda: bench.kernel.recorder.journal._database.commits > commits)
+        second = asyncio.ensure_future(bench.kernel.write_memory(ME, 1, 0, b"2" * 40 * PAGE))
+        await first
+        found = await memory_of(await crashes.next())
+        assert found in (b"first" + content(40 * PAGE)[5:], b"2" * 40 * PAGE)
+        await second
+
+    run(main())
+
+
+def test_a_write_is_told_of_when_it_is_on_the_disk(crashes):
+    async def main():
+        bench = await booted(crashes.folder)
+        await parent(bench)
+        database, reached = bench.kernel.recorder.journal._database, threading.Event()
+        begun = threading.Event()
+        database._sync = lambda _: (begun.set(), reached.wait())
+        writing = asyncio.ensure_future(bench.kernel.write_memory(ME, 1, 0, b"power"))
+        await until(lambda: begun.is_set() or writing.done())
+        assert not writing.done()
+        reached.set()
+        await writing
 
     run(main())
 

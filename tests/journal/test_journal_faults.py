@@ -50,6 +50,47 @@ again = Journal(path)
 assert [body for _, kind, body in again.replay() if kind != STANDS] == given
 """
 
+FULL_OF_PAGES = """
+import asyncio
+from pathlib import Path
+from agentkernel.journal.errors import JournalFullError
+from agentkernel.journal.store import Journal
+
+path, ballast = Path({folder!r}) / "journal.db", Path({folder!r}) / "ballast"
+ballast.write_bytes(bytes(2 << 20))
+
+async def fill(journal):
+    page = 0
+    while True:
+        contents = [bytes([page + at]) * 16384 for at in range(8)]
+        numbers = await journal.contents(contents)
+        journal.pages(1, dict(zip(range(page, page + 8), numbers)))
+        journal.commit()
+        page += 8
+
+def held(journal):
+    return {{page: journal.read_contents([content])[0] for content, page, _ in journal.held_pages()}}
+
+journal = Journal(path)
+journal.begin(1, "ann", b"")
+try:
+    asyncio.run(fill(journal))
+except JournalFullError:
+    pass
+before = held(journal)
+assert len(before) >= 8 and all(content == bytes([page]) * 16384 for page, content in before.items())
+ballast.unlink()
+(number,) = asyncio.run(journal.contents([b"more"]))
+journal.pages(1, {{0: number}})
+journal.close()
+again = Journal(path)
+assert held(again) == before | {{0: b"more"}}
+while again.maintain(1.0):
+    pass
+with again._database.reading() as db:
+    assert db.execute("SELECT count(*) FROM contents").fetchone()[0] == len(before)
+"""
+
 FULL_AT_THE_START = """
 import os
 from pathlib import Path
@@ -115,6 +156,10 @@ with read_only(folder / "journal.db") as db:
 
 def test_on_a_full_disk_nothing_is_lost_and_it_goes_on_when_there_is_room(tmp_path):
     run_on_a_disk_of(4 << 20, tmp_path, FULL.format(folder=str(tmp_path)))
+
+
+def test_on_a_full_disk_no_page_is_lost_and_what_was_refused_leaves_none(tmp_path):
+    run_on_a_disk_of(4 << 20, tmp_path, FULL_OF_PAGES.format(folder=str(tmp_path)))
 
 
 def test_on_a_disk_that_is_full_at_the_start_it_is_refused_and_nothing_is_lost(tmp_path):

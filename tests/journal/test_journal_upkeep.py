@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from agentkernel.journal import store
@@ -287,6 +289,23 @@ def test_a_log_that_was_brought_in_is_not_again_before_it_has_grown(make, monkey
     journal.append(1, "tokens", b"x" * 20_000)
     journal.maintain(0.0)
     assert journal._checkpoint is not first
+
+
+def test_while_the_log_is_brought_in_no_piece_of_work_waits_for_it(make, monkeypatch):
+    monkeypatch.setattr(store, "WAL_PAGES", 3)
+    journal = make(processes=0)
+    journal.begin(1, "ann", b"x" * 20_000)
+    journal.ended(1, 0.0)
+    goes_on = threading.Event()
+    monkeypatch.setattr(journal._database, "checkpoint", goes_on.wait)
+    assert journal.maintain(0.0)
+    assert journal.maintain(0.0)
+    assert journal.processes == 1
+    goes_on.set()
+    journal._checkpoint.result()
+    monkeypatch.setattr(journal._database, "wal_has", lambda frames: False)
+    journal.maintain(0.0)
+    assert journal.processes == 0
 
 
 def test_a_commit_does_not_bring_the_log_in_itself(make, path):
