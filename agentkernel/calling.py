@@ -65,9 +65,9 @@ class Heard:
 class Calling(Turns):
     """Processes that call (gate.Host)."""
 
-    def _called(self, process: Process, calls: list[Call]) -> None:
+    def _called(self, process: Process, calls: tuple[Call, ...]) -> None:
         """The process's turn has come to calls."""
-        process.calls = tuple(calls)
+        process.calls = calls
         process.continue_turn()
         self._changing.add(process.pid)
         self.waits(process, Wait.SYSCALL)

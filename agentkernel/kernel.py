@@ -56,9 +56,6 @@ class Kernel(ToolVerbs):
             process = request.process(pid, owner, plan, served.card.id, self.clock())
             process.base_group = base_group
             await self._admit(process, served, sink)
-            if plan.memory_prefix:
-                process.move(Event.WAIT, self.clock(), Wait.MEMORY)
-                served.set_runnable(process, runnable=False)
         finally:
             self._keys.discard(name)
             self.table.abandon(pid)
@@ -81,7 +78,6 @@ class Kernel(ToolVerbs):
             for child in children:
                 await self.backing.fork(pid, child.pid)
                 await self._admit(child, served, sink, wake=False)
-                self._begin_child(child)
         except KernelError:
             for child in children:
                 self.backing.forget(child.pid)
@@ -104,13 +100,6 @@ class Kernel(ToolVerbs):
         if parent.calls:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for the result of a call")
         return parent
-
-    def _begin_child(self, child: Process) -> None:
-        self._served(child).set_runnable(child, runnable=False)  # until the reply has named it
-        if child.turn_over:
-            child.move(Event.WAIT, self.clock(), Wait.INPUT)
-        elif child.plan.memory_prefix and not child.soft:
-            child.move(Event.WAIT, self.clock(), Wait.MEMORY)
 
     async def snapshot(self, owner: Owner, pid: int, name: str) -> Snapshot:
         """Keep the process's context under a name. Raises as `Snapshots.add`, and SNAPSHOT_INVALID."""

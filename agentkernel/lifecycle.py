@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from agentkernel import log
 from agentkernel.calling import Calling
-from agentkernel.calls import Call
 from agentkernel.config import Config
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.jail.absent import NoJail
 from agentkernel.jail.port import Jail
 from agentkernel.models import Models
-from agentkernel.process import Event, Process, Sink, State, Wait
+from agentkernel.process import Event, Process, Sink, State, TurnEnd, Wait
+from agentkernel.processes import Unseen
 from agentkernel.request import summarizes
 from agentkernel.syscalls.gate import Gate
 
-_RETRY_SECONDS, _UPKEEP_SECONDS = 0.5, 0.1  # while the disk is full; between pieces of upkeep
+_UPKEEP_SECONDS = 0.1  # between pieces of the journal's upkeep
 
 _log = log.get("kernel")
 
@@ -50,8 +51,6 @@ class Lifecycle(Calling):
         self.models = Models(config, make_engine, self)
         self.gate = Gate(config, jail or NoJail(), self, self.recorder)
         self._upkeep: asyncio.TimerHandle | None = None  # of the journal
-        self._undelivered: list[tuple[Process, port.Output, int]] = []  # with where its text starts
-        self._waiting_for_disk = False
 
     # Sinks
 
@@ -106,38 +105,16 @@ class Lifecycle(Calling):
         for process, output in outputs:
             if process.tokens_left <= 0 and output.tokens:
                 continue  # a step that was under way when the quota became less
-            self._undelivered.append((process, output, process.offset))
-            text = b"".join(_pieces(output))
-            self.recorder.took(process, output.tokens, text, output.draws)
-        if self.recorder.commit() and not self._waiting_for_disk:
-            self._deliver_all()
-        elif not self._waiting_for_disk:
-            self._waiting_for_disk = True
-            self._start(self._deliver_when_written())
-
-    async def _deliver_when_written(self) -> None:
-        """Give out what could not be written down before, or not be synced, once it is."""
-        while True:
-            try:
-                await self.recorder.synced()
-                break
-            except KernelError:  # the disk is full
-                await asyncio.sleep(_RETRY_SECONDS)
-        self._waiting_for_disk = False
-        self._deliver_all()
-
-    def _shown(self, process: Process) -> int:
-        """How many bytes of what the process put out were given out."""
-        return next((start for other, _, start in self._undelivered if other is process), process.offset)
-
-    def _deliver_all(self) -> None:
-        ready, self._undelivered = self._undelivered, []
-        for process, output, start in ready:
-            if not process.state.ended:  # with its parent, say
-                self._deliver(process, output, start)
+            start, text = process.offset, b"".join(_pieces(output))
+            end = TurnEnd(output.end, tuple(output.calls)) if output.end else None
+            self._unseen.append(Unseen(process, start, partial(self._deliver, process, output, start)))
+            self.recorder.took(process, output.tokens, text, output.draws, end)
+        self._show()
 
     def _deliver(self, process: Process, output: port.Output, start: int) -> None:
         """Give out what a step brought; the process may wait, or end, with it."""
+        if process.state.ended:  # with its parent, say
+            return
         if process.state is State.RUNNING and process.phase == "prefill" and output.tokens:
             process.enter("decode", self.clock())
         keeps_up = True
@@ -146,9 +123,9 @@ class Lifecycle(Calling):
                 keeps_up = process.sink.data(process.pid, start, text)
             self.readers.data(process.pid, start, text)
             start += len(text)
-        if output.end:
-            self._turn_over(process, output.end, output.calls)
-        elif process.tokens_left <= 0:
+        if output.end and process.turn_end is not None:
+            self._turn_over(process, process.turn_end)
+        elif process.tokens_left <= 0 and start == process.offset:
             self._end(process, Event.FINISH, "quota")
         elif not keeps_up and process.state is State.RUNNING:
             process.move(Event.WAIT, self.clock(), Wait.OUTPUT)
@@ -245,31 +222,27 @@ class Lifecycle(Calling):
 
     def _resume_waiting(self, process: Process) -> None:
         """What the process waited for is asked for again, if it doesn't come by itself."""
-        served, now = self._served(process), self.clock()
         if process.terminating:
-            served.engine.send(port.Finish(process.pid, max(1, process.finish_by - process.generated)))
+            left = max(1, process.finish_by - process.generated)
+            self._served(process).engine.send(port.Finish(process.pid, left))
+        for gone in (Wait.CHILD, Wait.OUTPUT, *(() if self._lacks_prefix(process) else (Wait.MEMORY,))):
+            self._no_longer_waits(process, gone)
         if process.calls:
             self._changing.add(process.pid)
             self.waits(process, Wait.SYSCALL)
             self.gate.begin(process)
-        elif process.wait is Wait.CHILD:
-            process.move(Event.WAKE, now)
-            self._turn_over(process, "context_full", [])
-        elif process.wait is Wait.OUTPUT or (process.wait is Wait.MEMORY and not self._lacks_prefix(process)):
-            process.move(Event.WAKE, now)
+        elif process.turn_end is not None:
+            self._turn_over(process, process.turn_end)
         self._wake(process)
 
-    @staticmethod
-    def _lacks_prefix(process: Process) -> bool:
-        return process.plan.memory_prefix and not process.soft
-
-    def _turn_over(self, process: Process, end: str, calls: list[Call]) -> None:
-        exhausted = process.tokens_left <= 0
+    def _turn_over(self, process: Process, turn_end: TurnEnd) -> None:
+        """What follows from the end of a turn."""
+        end, exhausted = turn_end.reason, process.tokens_left <= 0
         if end == "call":
             unheard = process.budget <= 0 and (exhausted or not process.plan.interactive)
             end = "terminated" if process.terminating else "length" if unheard else end
         if end == "call":
-            self._called(process, calls)
+            self._called(process, turn_end.calls)
             return
         if end == "context_full" and not exhausted and self._go_on(process):
             return
@@ -281,7 +254,16 @@ class Lifecycle(Calling):
         if process.terminating:
             self._end(process, Event.TERMINATE, "terminated")
             return
-        self._rest(process, end)
+        process.turn_over, process.turn_end, process.reason = True, None, end
+        process.changed()
+        if process.state is not State.SUSPENDED:
+            process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
+            self._served(process).set_runnable(process, runnable=False)
+        generated = process.turn_before + process.turn_tokens
+        self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)
+        self._settled.set()
+        if self.draining and not self._goes_on_later:
+            self._end(process, Event.TERMINATE, "shutdown")
 
 
 def _pieces(output: port.Output) -> list[bytes]:

@@ -153,6 +153,13 @@ class Letter(msgspec.Struct, frozen=True):
     text: str
 
 
+class TurnEnd(msgspec.Struct, frozen=True):
+    """Why a turn is over, and the calls it came to."""
+
+    reason: str
+    calls: tuple[Call, ...] = ()
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What EXEC asked for, frozen at admission; `max_tokens` bounds one turn."""
 
@@ -245,6 +252,7 @@ class Process:
     turn_limit: int = 0  # tokens this turn may have
     turn_before: int = 0  # tokens of this turn before its last result, which the counters above leave out
     turn_over: bool = False
+    turn_end: TurnEnd | None = None  # from which nothing has followed yet
     draws: int = 0  # random numbers the sampler has used in this turn
     offset: int = 0  # bytes of output given out
     syscalls: int = 0  # what its calls have cost
@@ -311,9 +319,10 @@ class Process:
         if self.on_change is not None:
             self.on_change(self)
 
-    def take(self, tokens: list[int], size: int, draws: int) -> None:
-        """What a step of the engine brought: tokens, bytes of text, random numbers used so far."""
+    def take(self, tokens: list[int], size: int, draws: int, end: TurnEnd | None = None) -> None:
+        """What a step of the engine brought: tokens, bytes of text, random numbers used so far, an end."""
         self.tokens += tokens
+        self.turn_end = end
         self.generated += len(tokens)
         self.turn_tokens += len(tokens)
         self.draws = draws
@@ -330,7 +339,7 @@ class Process:
         """A new turn: counters that belong to one turn start again."""
         self.changed()
         self.turn_tokens = self.turn_bytes = self.turn_cut = self.turn_before = 0
-        self.turn_limit, self.turn_over = self.plan.max_tokens, False
+        self.turn_limit, self.turn_over, self.turn_end = self.plan.max_tokens, False, None
 
     def extend_turn(self) -> None:
         """A turn that came to its limit may go on as far again."""
@@ -341,6 +350,7 @@ class Process:
     def continue_turn(self) -> None:
         """The turn goes on behind the result of a call, with the tokens that are left of its limit."""
         self.changed()
+        self.turn_end = None
         self.turn_limit -= self.turn_tokens
         self.turn_before += self.turn_tokens
         self.turn_tokens = self.turn_bytes = self.turn_cut = 0
@@ -360,13 +370,11 @@ class Process:
         self.state, self.wait = target, wait
         self.reason = reason or self.reason
         self.changed()
-        if target is State.RUNNING:
-            self.enter("prefill", now)
-        elif target.ended:
+        if target.ended:
             self.enter("ended", now)
             self.ended = now
         else:
-            self.enter("syscall" if wait is Wait.SYSCALL else _PHASES[target], now)
+            self.enter(phase_of(target, wait), now)
 
     def enter(self, phase: str, now: float) -> None:
         """Begin another phase of its time."""
@@ -390,4 +398,14 @@ class Process:
         return f"\n[PROCESS_FINISHED {text}]\n".encode()
 
 
-_PHASES = {State.READY: "queued", State.WAITING: "waiting", State.SUSPENDED: "suspended"}
+def phase_of(state: State, wait: Wait | None) -> str:
+    """What the time of a process counts as that has come to this state; of one that runs, at first."""
+    return "syscall" if wait is Wait.SYSCALL else _PHASES[state]
+
+
+_PHASES = {
+    State.READY: "queued",
+    State.RUNNING: "prefill",
+    State.WAITING: "waiting",
+    State.SUSPENDED: "suspended",
+}

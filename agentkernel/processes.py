@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentkernel import log
 from agentkernel.backing import Backing
@@ -30,7 +31,17 @@ from agentkernel.syscalls.gate import Gate
 from agentkernel.syscalls.workspace import greatest
 from agentkernel.table import ProcessTable
 
+_RETRY_SECONDS = 0.5  # while the disk is full
+
 _log = log.get("kernel")
+
+
+class Unseen(NamedTuple):
+    """What is to be given out of a process, from a byte of its output on, once it is written down."""
+
+    process: Process
+    start: int
+    show: Callable[[], None]
 
 
 class Processes:
@@ -65,31 +76,47 @@ class Processes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: dict[int, list[asyncio.Future[Process]]] = {}
         self._settled = asyncio.Event()  # somebody has ended, or waits
+        self._unseen: list[Unseen] = []  # oldest first
+        self._waiting_for_disk = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} processes={len(self.table)} models={len(self.models.served)}>"
 
     async def _admit(self, process: Process, served: Served, sink: Sink | None, *, wake: bool = True) -> None:
         """Have it run once it is written down; unless another wakes it, when the caller has told of it."""
-        process.sink, process.client = sink, sink.client if sink else 0
+        process.client = sink.client if sink else 0
         process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
         await served.admit(process)
-        self.recorder.born(process, served.fingerprint)
+        if process.turn_over:
+            process.move(Event.WAIT, self.clock(), Wait.INPUT)
+        elif self._lacks_prefix(process):
+            process.move(Event.WAIT, self.clock(), Wait.MEMORY)
+        self._enroll(process, served)
         try:
             await self.recorder.synced()
             self._check_open()  # draining may have begun meanwhile
         except KernelError:
-            served.close(process)
-            self.recorder.ended(process)
+            if not process.state.ended:
+                self._end(process, Event.KILL, "killed")
             raise
+        if process.state.ended:
+            raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
+        process.sink = sink
+        if wake:
+            asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    def _enroll(self, process: Process, served: Served) -> None:
+        self.recorder.born(process, served.fingerprint)
         self.table.add(process)
         self.gate.open(process)
         self.counters["execs"] += 1
         self._log_start(process)
         plan, priority = process.plan, process.priority
         self.events.emit("session_started", process, workload=plan.workload, priority=priority)
-        if wake:
-            asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    @staticmethod
+    def _lacks_prefix(process: Process) -> bool:
+        return process.plan.memory_prefix and not process.soft
 
     def _check_open(self) -> None:
         if self.draining:
@@ -109,21 +136,17 @@ class Processes:
             served.close(process)
         self.backing.forget(process.pid)
         self.gate.forget(process)
+        self._settle(process)
         self.recorder.ended(process)
         self._changing.discard(process.pid)
         if process.on_end is not None:
-        self._settle(process)
             process.on_end(process)
         if child := self._summaries.get(process.pid):
             self._end(self.table.live(child), Event.KILL, "killed")
         sink = process.sink
         self.table.retire(process)
-        if sink is not None:
-            sink.end(process.pid, process.offset, process.marker(now))
-        self.readers.end(process.pid, process.offset, process.marker(now))
-        for future in self._waiters.pop(process.pid, []):
-            if not future.done():
-                future.set_result(process)
+        self._unseen.append(Unseen(process, process.offset, partial(self._show_end, process, sink)))
+        self._show()
         seconds = round(process.elapsed(now), 3)
         who = {"client": process.client, "pid": process.pid}
         _log.info("process ended", **who, reason=reason, tokens=process.generated)
@@ -137,6 +160,45 @@ class Processes:
         )
         self.models.retire_idle()
         self._settled.set()
+
+    def _show_end(self, process: Process, sink: Sink | None) -> None:
+        pid, size, marker = process.pid, process.offset, process.marker(process.ended)
+        if sink is not None:
+            sink.end(pid, size, marker)
+        self.readers.end(pid, size, marker)
+        for future in self._waiters.pop(pid, []):
+            if not future.done():
+                future.set_result(process)
+
+    def _show(self) -> None:
+        """Write down what happened and give it out, now or once that can be."""
+        written = self.recorder.commit()
+        if self._waiting_for_disk:
+            return
+        if written:
+            self._give_out(len(self._unseen))
+        else:
+            self._waiting_for_disk = True
+            self._start(self._show_when_written())
+
+    async def _show_when_written(self) -> None:
+        while ready := len(self._unseen):
+            try:
+                await self.recorder.synced()
+            except KernelError:  # the disk is full
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._give_out(ready)
+        self._waiting_for_disk = False
+
+    def _give_out(self, count: int) -> None:
+        ready, self._unseen = self._unseen[:count], self._unseen[count:]
+        for unseen in ready:
+            unseen.show()
+
+    def _shown(self, process: Process) -> int:
+        """How many bytes of what the process put out were given out."""
+        return next((unseen.start for unseen in self._unseen if unseen.process is process), process.offset)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else."""
@@ -159,12 +221,15 @@ class Processes:
 
     def _have(self, process: Process, awaited: Wait) -> None:
         """What the process may wait for is there: it needn't any more, nor when it is resumed."""
+        self._no_longer_waits(process, awaited)
+        self._wake(process)
+
+    def _no_longer_waits(self, process: Process, awaited: Wait) -> None:
         if process.wait is awaited:
             process.move(Event.WAKE, self.clock())
         elif process.waiting_before is awaited:
             process.waiting_before = None
             process.changed()
-        self._wake(process)
 
     def _wake(self, process: Process) -> None:
         """Let a process that is READY run, once its context is as it should be and its memory written."""

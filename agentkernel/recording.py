@@ -31,7 +31,19 @@ from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
 from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
-from agentkernel.process import NO_QUOTA, Letter, Owner, Plan, Priority, Process, Quota, State, Wait
+from agentkernel.process import (
+    NO_QUOTA,
+    Letter,
+    Owner,
+    Plan,
+    Priority,
+    Process,
+    Quota,
+    State,
+    TurnEnd,
+    Wait,
+    phase_of,
+)
 
 _log = log.get("journal")
 
@@ -74,6 +86,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     turn_before: int = 0
     turn_limit: int = 0
     turn_over: bool = False
+    turn_end: TurnEnd | None = None
     draws: int = 0
     offset: int = 0
     syscalls: int = 0
@@ -102,6 +115,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         process.spent, process.letters = dict(self.spent), deque(self.letters)
         process.turns, process.notes = list(self.turns), dict(self.notes)
         process.created, process.since = now - self.age, now
+        process.phase = phase_of(self.state, self.wait)
 
 
 _SAME = tuple(name for name in Standing.__struct_fields__ if name not in ("age", "spent", "letters"))
@@ -133,11 +147,12 @@ class Whole(msgspec.Struct, frozen=True):
 
 
 class Took(msgspec.Struct, array_like=True, frozen=True):
-    """What a step brought: tokens packed, bytes of text, random numbers used."""
+    """What a step brought: tokens packed, bytes of text, random numbers used, the turn's end."""
 
     tokens: bytes
     size: int
     draws: int
+    end: TurnEnd | None = None
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True):
@@ -188,7 +203,7 @@ class Recorder:
         self._changed: dict[int, Process] = {}
         self._begun: dict[int, int] = {}  # by PID, the number of the call that is being made
         self._recovered: dict[int, int] = {}  # and of the last one that a former kernel knew of
-        self._owes = False  # something was written that whoever is answered relies on
+        self._owed = self._paid = 0  # of what was written so that somebody relies on it; and of that, synced
 
     def __repr__(self) -> str:
         return f"<Recorder processes={len(self._kept)} changed={len(self._changed)}>"
@@ -196,7 +211,7 @@ class Recorder:
     @property
     def owes(self) -> bool:
         """Whether there is something that `synced` has to wait for."""
-        return self.journal.durability != "off" and (self._owes or bool(self._changed))
+        return self.journal.durability != "off" and (self._owed > self._paid or bool(self._changed))
 
     def born(self, process: Process, fingerprint: str) -> None:
         """A process has begun; from now on its changes are written down."""
@@ -204,20 +219,22 @@ class Recorder:
         self.journal.begin(process.pid, process.owner.name, _encode(whole))
         if process.plan.key:
             self.journal.claim(process.owner.name, process.plan.key, process.pid, time.time())
-        self._owes = True
+        self._owed += 1
         self._watch(process, fingerprint)
 
     def keyed(self, owner: Owner, key: str) -> int | None:
         """The PID of the owner's process that was started with the key within a day."""
         return self.journal.claimed(owner.name, key, time.time())
 
-    def took(self, process: Process, tokens: list[int], text: bytes, draws: int) -> None:
+    def took(
+        self, process: Process, tokens: list[int], text: bytes, draws: int, end: TurnEnd | None = None
+    ) -> None:
         """A step has brought this."""
         start, pid = process.offset, process.pid
-        process.take(tokens, len(text), draws)
+        process.take(tokens, len(text), draws, end)
+        self._owed += self.journal.durability == "power"
         if pid not in self._changed:  # else all of it is written anyway
-            self._append(pid, "took", Took(_packed(tokens), len(text), draws))
-            self._owes |= self.journal.durability == "power"
+            self._append(pid, "took", Took(_packed(tokens), len(text), draws, end))
             process.edited = self._kept[pid].tokens = len(process.tokens)
         self.journal.output(pid, start, text)
 
@@ -228,7 +245,7 @@ class Recorder:
         self._begun.pop(process.pid, None)
         self._recovered.pop(process.pid, None)
         self.journal.ended(process.pid, time.time())
-        self._owes = True
+        self._owed += 1
 
     def commit(self) -> bool:
         """Write down every change so far; whether it may be seen, or has to be synced, or written, first."""
@@ -239,19 +256,20 @@ class Recorder:
             return self.journal.durability == "off"
         except JournalFailedError as error:
             _give_up(error)
-        return self.journal.durability != "power" or not self._owes
+        return self.journal.durability != "power" or self._paid == self._owed
 
     async def synced(self) -> None:
         """What was written down so far survives what the durability says. Raises JOURNAL_FULL."""
         self._write_changes()
-        if self._owes:
+        owed = self._owed  # more may come to it meanwhile
+        if owed > self._paid:
             try:
                 await self.journal.synced()
             except JournalFullError as error:
                 raise KernelError("JOURNAL_FULL", str(error)) from error
             except JournalFailedError as error:
                 _give_up(error)
-            self._owes = False
+            self._paid = max(self._paid, owed)
 
     def intend(self, pid: int, call: int, tool: str, digest: str, *, idempotent: bool) -> bool:
         """The process's call of that number begins; whether it had begun before."""
@@ -299,7 +317,8 @@ class Recorder:
         return [found[pid] for pid in sorted(found)]
 
     def maintain(self) -> None:
-        """Do a little of what keeps the journal small."""
+        """Write down what changed while nothing ran, and do a little of what keeps the journal small."""
+        self._write_changes()
         try:
             self.journal.maintain(time.time())
         except JournalFullError:
@@ -334,7 +353,7 @@ class Recorder:
                 self._append(pid, "standing", Standing.of(process, self._clock()))
             process.edited = kept.tokens = len(process.tokens)
             kept.soft = bool(process.soft)
-            self._owes = True
+            self._owed += 1
 
     def _watch(self, process: Process, fingerprint: str) -> None:
         self._kept[process.pid] = _Kept(fingerprint, len(process.tokens), soft=bool(process.soft))
@@ -353,8 +372,8 @@ def _give_up(error: JournalFailedError) -> NoReturn:
 
 def _replay(process: Process, kind: str, record: Any, now: float) -> None:
     match record:
-        case Took(tokens=tokens, size=size, draws=draws):
-            process.take(_unpacked(tokens), size, draws)
+        case Took(tokens=tokens, size=size, draws=draws, end=end):
+            process.take(_unpacked(tokens), size, draws, end)
         case Tokens(start=start, tokens=tokens):
             process.edit(start, len(process.tokens), _unpacked(tokens))
         case Standing():

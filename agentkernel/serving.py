@@ -133,7 +133,9 @@ class Served:
         """Open a process of a former kernel where it stands; False, and it has failed, when that can't be."""
         self._add(process)
         await self._up.wait()
-        return await self._reopen(process) and process.pid in self.processes
+        if not await self._reopen(process):
+            await self._up.wait()  # the next engine has got it
+        return process.pid in self.processes
 
     def _add(self, process: Process) -> None:
         """Take it on; it runs once it is set runnable."""
@@ -348,7 +350,7 @@ class Served:
             tokens=list(process.tokens) or None,
             soft=process.soft,
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
-            turn_over=process.turn_over or bool(process.calls),
+            turn_over=process.turn_over or bool(process.calls) or process.turn_end is not None,
             weight=self.scheduler.weight(process.priority),
             exact=plan.deterministic,
             calls=plan.permits is not None,

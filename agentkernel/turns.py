@@ -79,6 +79,8 @@ class Turns(Processes):
             self._end(process, Event.TERMINATE, "shutdown")
 
     def _resume_turn(self, process: Process) -> None:
+        process.turn_end = None
+        process.changed()
         limit = process.turn_tokens + process.budget
         self._served(process).engine.send(port.Resume(process.pid, limit))
 
