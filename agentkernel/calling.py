@@ -162,5 +162,5 @@ class Calling(Turns):
             self.table.abandon(process.pid)
 
     def _kill(self, process: Process) -> None:
-        if not process.state.ended:
+        if not process.state.ended and not self._goes_on_later:
             self._end(process, Event.KILL, "killed")

@@ -13,13 +13,14 @@ from typing import Any
 
 from agentkernel import log
 from agentkernel.calling import Calling
+from agentkernel.calls import Call
 from agentkernel.config import Config
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.jail.absent import NoJail
 from agentkernel.jail.port import Jail
 from agentkernel.models import Models
-from agentkernel.process import Event, Process, Sink, State, TurnEnd, Wait
+from agentkernel.process import Event, Process, Sink, State, Wait
 from agentkernel.processes import Unseen
 from agentkernel.request import summarizes
 from agentkernel.syscalls.gate import Gate
@@ -106,7 +107,7 @@ class Lifecycle(Calling):
             if process.tokens_left <= 0 and output.tokens:
                 continue  # a step that was under way when the quota became less
             start, text = process.offset, b"".join(_pieces(output))
-            end = TurnEnd(output.end, tuple(output.calls)) if output.end else None
+            end = (output.end, tuple(output.calls)) if output.end else None
             self._unseen.append(Unseen(process, start, partial(self._deliver, process, output, start)))
             self.recorder.took(process, output.tokens, text, output.draws, end)
         self._show()
@@ -124,7 +125,7 @@ class Lifecycle(Calling):
             self.readers.data(process.pid, start, text)
             start += len(text)
         if output.end and process.turn_end is not None:
-            self._turn_over(process, process.turn_end)
+            self._turn_over(process, *process.turn_end)
         elif process.tokens_left <= 0 and start == process.offset:
             self._end(process, Event.FINISH, "quota")
         elif not keeps_up and process.state is State.RUNNING:
@@ -155,6 +156,7 @@ class Lifecycle(Calling):
             for process in () if kept else self.table:
                 if not process.state.ended:  # with its parent
                     self._end(process, Event.TERMINATE, "shutdown")
+        await self.gate.halt()
         await self.models.stop()
 
     @staticmethod
@@ -164,6 +166,8 @@ class Lifecycle(Calling):
 
     async def close(self) -> None:
         """End the engines and give up the memory; nothing can be asked any more."""
+        self.draining = True
+        await self.gate.halt()
         await self.models.stop()
         await self.gate.close()
         await self.backing.close()
@@ -232,17 +236,16 @@ class Lifecycle(Calling):
             self.waits(process, Wait.SYSCALL)
             self.gate.begin(process)
         elif process.turn_end is not None:
-            self._turn_over(process, process.turn_end)
+            self._turn_over(process, *process.turn_end)
         self._wake(process)
 
-    def _turn_over(self, process: Process, turn_end: TurnEnd) -> None:
-        """What follows from the end of a turn."""
-        end, exhausted = turn_end.reason, process.tokens_left <= 0
+    def _turn_over(self, process: Process, end: str, calls: tuple[Call, ...]) -> None:
+        exhausted = process.tokens_left <= 0
         if end == "call":
             unheard = process.budget <= 0 and (exhausted or not process.plan.interactive)
             end = "terminated" if process.terminating else "length" if unheard else end
         if end == "call":
-            self._called(process, turn_end.calls)
+            self._called(process, calls)
             return
         if end == "context_full" and not exhausted and self._go_on(process):
             return

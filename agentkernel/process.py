@@ -100,6 +100,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 
 PRIORITIES = ("low", "normal", "high", "critical")
 Priority = Literal["low", "normal", "high", "critical"]
+TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
 OnDisconnect = Literal["kill", "detach", "suspend"]
 ContextStrategy = Literal["stop", "slide", "summarize"]
 
@@ -151,13 +152,6 @@ class Letter(msgspec.Struct, frozen=True):
 
     sender: int
     text: str
-
-
-class TurnEnd(msgspec.Struct, frozen=True):
-    """Why a turn is over, and the calls it came to."""
-
-    reason: str
-    calls: tuple[Call, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -400,12 +394,7 @@ class Process:
 
 def phase_of(state: State, wait: Wait | None) -> str:
     """What the time of a process counts as that has come to this state; of one that runs, at first."""
-    return "syscall" if wait is Wait.SYSCALL else _PHASES[state]
+    return "syscall" if wait is Wait.SYSCALL else _PHASES.get(state, "prefill")
 
 
-_PHASES = {
-    State.READY: "queued",
-    State.RUNNING: "prefill",
-    State.WAITING: "waiting",
-    State.SUSPENDED: "suspended",
-}
+_PHASES = {State.READY: "queued", State.WAITING: "waiting", State.SUSPENDED: "suspended"}

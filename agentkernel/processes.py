@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from agentkernel import log
 from agentkernel.backing import Backing
 from agentkernel.config import Config, Generation
-from agentkernel.errors import KernelError
 from agentkernel.engine import port
+from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
@@ -161,6 +161,19 @@ class Processes:
         self.models.retire_idle()
         self._settled.set()
 
+    def _settle(self, child: Process) -> None:
+        """What the child didn't use of its parent's quota is the parent's again, if that lives."""
+        try:
+            parent = self.table.live(child.parent)
+        except KernelError:
+            return
+        if child.granted == NO_QUOTA:
+            return
+        parent.settle(child)
+        served = self.models.served.get(parent.model_id)
+        if served and parent.pid in served.processes:
+            served.engine.send(port.Limit(parent.pid, parent.turn_tokens + parent.budget))
+
     def _show_end(self, process: Process, sink: Sink | None) -> None:
         pid, size, marker = process.pid, process.offset, process.marker(process.ended)
         if sink is not None:
@@ -203,18 +216,6 @@ class Processes:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else."""
         task = asyncio.get_running_loop().create_task(work)
-    def _settle(self, child: Process) -> None:
-        """What the child didn't use of its parent's quota is the parent's again, if that lives."""
-        try:
-            parent = self.table.live(child.parent)
-        except KernelError:
-            return
-        if child.granted == NO_QUOTA:
-            return
-        parent.settle(child)
-        served = self.models.served.get(parent.model_id)
-        if served and parent.pid in served.processes:
-            served.engine.send(port.Limit(parent.pid, parent.turn_tokens + parent.budget))
 
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -111,6 +111,7 @@ syscalls.mailbox
 syscalls.people
 syscalls.builtin
 syscalls.toolbox
+syscalls.caller
 syscalls.gate
 syscalls.host
 backing

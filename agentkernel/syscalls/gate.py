@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +32,7 @@ from agentkernel.request import Spawn
 from agentkernel.syscalls import audit
 from agentkernel.syscalls.arguments import decode
 from agentkernel.syscalls.builtin import Child, Invocation
+from agentkernel.syscalls.caller import Caller
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.host import Host, UsedUpError
 from agentkernel.syscalls.mailbox import Mailboxes
@@ -47,19 +46,6 @@ _BLAMELESS = ("ESANDBOX", "DENIED", "RATE_LIMITED", "INTERRUPTED")  # not the mo
 _OFF = Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
 _REMOVE_AGAIN_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 0.0)  # after each try
 _log = log.get("gate")
-
-
-@dataclass(slots=True)
-class _Caller:
-    """What the gate knows of one process."""
-
-    workspace: Workspace | None = None  # once it is needed
-    task: asyncio.Task[None] | None = None
-    call: Call | None = None  # that it makes now
-    since: float = 0.0  # when that began
-    begun: deque[float] = field(default_factory=deque)  # when its last calls began
-    failures: int = 0  # in a row
-    outcome: Outcome | None = None  # of its last job
 
 
 class Gate:
@@ -77,7 +63,7 @@ class Gate:
         self.counters = {"syscalls": 0, "syscall_errors": 0}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._clock = asyncio.get_running_loop().time
-        self._callers: dict[int, _Caller] = {}
+        self._callers: dict[int, Caller] = {}
 
     def __repr__(self) -> str:
         return f"<Gate tools={len(self.toolbox.tools)} callers={len(self._callers)}>"
@@ -129,7 +115,7 @@ class Gate:
     def open(self, process: Process) -> None:
         """A process that may call has begun."""
         if process.plan.permits is not None:
-            self._callers[process.pid] = _Caller()
+            self._callers[process.pid] = Caller()
             self.mailboxes.open(process.pid, process.letters, process.changed)
 
     def forget(self, process: Process) -> None:
@@ -175,7 +161,7 @@ class Gate:
         caller = self._callers[process.pid]
         caller.task = asyncio.get_running_loop().create_task(self._serve(process, caller))
 
-    async def _serve(self, process: Process, caller: _Caller) -> None:
+    async def _serve(self, process: Process, caller: Caller) -> None:
         try:
             while await self._host.join(process, await self._one(process, caller, process.calls[0])):
                 pass
@@ -186,7 +172,7 @@ class Gate:
             self._finish(process, caller, "INTERNAL")
             self._host.stop(process, "internal")
 
-    async def _one(self, process: Process, caller: _Caller, call: Call) -> str:
+    async def _one(self, process: Process, caller: Caller, call: Call) -> str:
         """One call's result, written down and told."""
         code = "ok"
         if not process.calling:
@@ -232,7 +218,7 @@ class Gate:
             raise ToolError("INTERRUPTED", "the kernel stopped while it ran: it may have been done, or not")
         await self._recorder.synced()
 
-    async def _perform(self, process: Process, caller: _Caller, call: Call) -> str:
+    async def _perform(self, process: Process, caller: Caller, call: Call) -> str:
         """The call itself, if everything permits it. Raises ToolError."""
         verdict = await self._verdict()
         if not verdict.levels:
@@ -268,7 +254,7 @@ class Gate:
     async def _verdict(self) -> Verdict:
         return self.verdict or await self.jail.start()
 
-    def _check_rate(self, caller: _Caller) -> None:
+    def _check_rate(self, caller: Caller) -> None:
         now, settings = self._clock(), self._settings
         while caller.begun and now - caller.begun[0] >= settings.calls_seconds:
             caller.begun.popleft()
@@ -300,7 +286,7 @@ class Gate:
         if refusal is not None:
             raise ToolError("DENIED", refusal or "denied by the operator")
 
-    def _finish(self, process: Process, caller: _Caller, code: str) -> None:
+    def _finish(self, process: Process, caller: Caller, code: str) -> None:
         """The call is over, if there was one: write it down and tell."""
         if caller.call is None:
             return
@@ -378,6 +364,13 @@ class Gate:
     def reaches(self, process: Process, pid: int) -> bool:
         """Whether that PID is a live process of the same owner."""
         return self._host.reaches(process, pid)
+
+    async def halt(self) -> None:
+        """No call goes on, nor comes to anything: the next kernel finds those that were being made."""
+        tasks = [caller.task for caller in self._callers.values() if caller.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """No call can be made any more."""
