@@ -14,9 +14,19 @@ from agentkernel.jail.port import Job
 
 # Reads length, then (code, arguments, environment); what follows is the code's standard input. Builtin
 # modules only: `-I -S` starts without `os`, and without `exit`. A traceback begins with the code's own lines.
+# Code that has imported nothing and left no file open and nothing in a module leaves nothing to the interpreter's
+# end but its own module, as far as anybody sees: once that is gone it ends at once, a millisecond sooner.
 _PROGRAM = """
 def main():
-    import builtins, marshal, posix, sys
+    import builtins, gc, marshal, posix, sys
+    def held():
+        return {name: len(getattr(each, "__dict__", ())) for name, each in sys.modules.items()}
+    def opened(number):
+        try:
+            posix.fstat(number)
+        except OSError:
+            return False
+        return True
     def take(count):
         data = b""
         while len(data) < count:
@@ -31,8 +41,12 @@ def main():
         posix.putenv(name.encode(), value.encode())
         posix.environ[name.encode()] = value.encode()
     builtins.exit = builtins.quit = sys.exit
-    module = sys.modules["__main__"]
+    module = type(sys)("__main__")
+    module.__dict__.update(sys.modules["__main__"].__dict__)
     del module.main
+    sys.modules["__main__"] = None
+    before = held()
+    sys.modules["__main__"] = module
     try:
         exec(compile(code, "<string>", "exec"), module.__dict__)
     except SystemExit:
@@ -40,6 +54,18 @@ def main():
     except BaseException as error:
         sys.excepthook(type(error), error.with_traceback(error.__traceback__.tb_next), None)
         sys.exit(1)
+    sys.modules["__main__"] = None
+    if held() != before or any(map(opened, range(3, 64))):
+        sys.modules["__main__"] = module
+        return
+    del module
+    gc.collect()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        return
+    posix._exit(0)
 main()
 """
 

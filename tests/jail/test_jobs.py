@@ -44,9 +44,32 @@ def test_python_code_ends_with_the_status_it_asks_for(jailed: Jailed, code: str,
     assert jailed.python(code).status == status
 
 
-def test_what_is_not_closed_is_written_at_the_end(jailed: Jailed, workspace: Path) -> None:
-    jailed.python("f = open('a', 'w'); f.write('kept')", workspace=str(workspace))
+_AT_THE_END = {
+    "a file": "f = open('a', 'w'); f.write('kept')",
+    "a file in a circle": "f = [open('a', 'w')]; f[0].write('kept'); f.append(f)",
+    "a file that a function holds": "def f(file=open('a', 'w')): file.write('kept')\nf()",
+    "a file of the interpreter's": "import sys; sys.kept = open('a', 'w'); sys.kept.write('kept')",
+    "a file of another module": "import json; json.kept = open('a', 'w'); json.kept.write('kept')",
+    "a file as output": "import sys; sys.stdout = open('a', 'w'); print('kept', end='')",
+    "a last word": "class C:\n def __del__(self): open(name, 'w').write('kept')\nname, c = 'a', C()",
+    "a function for the end": "import atexit; atexit.register(lambda: open('a', 'w').write('kept'))",
+    "a thread": "import threading as t, time as c\n"
+    "t.Thread(target=lambda: (c.sleep(0.1), open('a', 'w').write('kept'))).start()",
+}
+
+
+@pytest.mark.parametrize("code", _AT_THE_END.values(), ids=list(_AT_THE_END))
+def test_what_is_left_to_the_end_of_a_program_is_done_then(
+    jailed: Jailed, workspace: Path, code: str
+) -> None:
+    done = jailed.python(code, workspace=str(workspace))
+    assert (done.status, done.output) == (0, b"")
     assert (workspace / "a").read_text() == "kept"
+
+
+def test_a_program_without_output_streams_ends_as_it_would_anywhere(jailed: Jailed) -> None:
+    assert jailed.python("import sys; sys.stdout = sys.stderr = None").status == 0
+    assert jailed.python("import sys; sys.stdout.close()").status == 0
 
 
 def test_a_signal_is_a_negative_status(jailed: Jailed) -> None:
