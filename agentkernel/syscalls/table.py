@@ -156,6 +156,7 @@ _TABLE = (
         _takes(question={**_TEXT, "minLength": 1, "maxLength": 4096}),
         "ask",
         seconds=float("inf"),  # the kernel's `answer_seconds` bound it
+        idempotent=True,  # an answer and that it came are one
     ),
     Tool(
         "spawn",
@@ -178,6 +179,7 @@ _TABLE = (
         _takes("seconds", seconds=_seconds(LONGEST_WAIT)),
         "message",
         seconds=LONGEST_WAIT + SHORT,
+        idempotent=True,  # a message is taken when this is over, and not before
     ),
     Tool("mem_read", "recall what was stored under a key", _takes(key=_KEY), "memory", idempotent=True),
     Tool(
