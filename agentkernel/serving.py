@@ -126,7 +126,7 @@ class Served:
         if opened.tokens:  # it is none that goes on
             process.edit(0, 0, opened.tokens)
             process.turns, process.closing = opened.turns, opened.closing
-            process.prompt_tokens = len(process.tokens)
+        process.prompt_tokens = len(process.tokens)
         self._add(process)
 
     async def readmit(self, process: Process) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -14,6 +15,7 @@ from agentkernel.process import State
 from agentkernel.syscalls.errors import ToolError
 
 if TYPE_CHECKING:
+    from agentkernel.server import Connection
     from tests.harness import Bench
 
 
@@ -100,8 +102,29 @@ async def call(bench: Bench, count: int) -> None:
         await asyncio.sleep(0)
 
 
+async def stall(bench: Bench, client: int) -> None:
+    """The network takes nothing more for that client, by the order in which clients came."""
+    _connection(bench, client).pause_writing()
+
+
+async def flow(bench: Bench, client: int) -> None:
+    """The network takes what waits for that client, and what follows."""
+    _connection(bench, client).resume_writing()
+
+
+def _connection(bench: Bench, client: int) -> Connection:
+    return next(each for each in bench.server._connections if each.client == client)
+
+
+async def forget(bench: Bench, _count: int) -> None:
+    """The journal does all the upkeep that is due."""
+    while bench.kernel.recorder.journal.maintain(time.time()):
+        pass
+
+
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
-    act.__name__: act for act in (step, rest, die, load, fill, rot, lose, litter, wear, ask, call)
+    act.__name__: act
+    for act in (step, rest, die, load, fill, rot, lose, litter, wear, ask, call, stall, flow, forget)
 }
 
 
