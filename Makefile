@@ -37,6 +37,9 @@ test: $(STAMP)  ## set up, then lint, check types and run every test
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+crash: $(STAMP)  ## kill the kernel at 200 moments (moments=N; report=1 writes reports/recovery.md)
+	$(BIN)/python -m tests.crash $(or $(moments),200) $(if $(report),report)
+
 bench: bench-peers $(VENV)/.bench-installed  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
 
@@ -78,4 +81,4 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 clean:  ## remove what set-up and tests made
 	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help check run test bench bench-peers model model-eval lock clean
+.PHONY: help check run test crash bench bench-peers model model-eval lock clean
