@@ -23,7 +23,7 @@ from agentkernel.cli.journal import journal
 from agentkernel.cli.logs import logs
 from agentkernel.cli.models import models
 from agentkernel.cli.processes import kill, mem, ps, status, suspend, term, wait, why
-from agentkernel.cli.run import resume, run
+from agentkernel.cli.run import attach, output, resume, run
 from agentkernel.cli.serve import serve
 from agentkernel.cli.settings import config
 from agentkernel.cli.snapshots import snapshots
@@ -37,7 +37,7 @@ from agentkernel.hub import PullError
 
 _USAGE = 2
 _COMMANDS = (
-    *(serve, run, ps, wait, kill, term, suspend, resume, answer, approve, deny),
+    *(serve, run, attach, output, ps, wait, kill, term, suspend, resume, answer, approve, deny),
     *(models, snapshots, tools, workspace, status, why, mem, logs, audit, journal, doctor, config),
 )
 

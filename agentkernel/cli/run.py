@@ -55,6 +55,8 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--tool", "tools", multiple=True, metavar="NAME", help="It may call this; may be repeated.")
 @click.option("--approve", multiple=True, metavar="NAME", help="Calls of this wait for you; * is all.")
 @click.option("--trust", type=click.Choice(get_args(Trust)), help="What its tools run in.")
+@click.option("--key", help="Once a day: with a key that was used, that process is shown again.")
+@click.option("--deterministic", is_flag=True, default=None, help="The same text whatever else runs.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
 @format_option
@@ -91,6 +93,40 @@ def run(
             click.echo(stream.pid)
         else:
             show_record({"pid": stream.pid}, shape)
+
+
+@click.command(short_help="Stream a process that runs already.")
+@click.argument("pid", type=int)
+@click.option(
+    "--from", "offset", type=click.IntRange(0), default=0, show_default=True, help="Byte to begin at."
+)
+@target_options
+@format_option
+@click.pass_context
+def attach(context: click.Context, target: Target, pid: int, offset: int, shape: Format) -> None:
+    """Stream what the process PID has put out and puts out, also when it has lately ended.
+
+    Ctrl-C ends this command, and not the process. The exit code is 0 when that ran to its own end.
+    """
+    with target.client(timeout=None) as client:
+        questions = Questions()
+        questions.of(pid)
+        client.watch(questions)
+        context.exit(show_stream(target, client.attach(pid, offset), shape, owns=False))
+
+
+@click.command(short_help="Show what a process has put out.")
+@click.argument("pid", type=int)
+@click.option(
+    "--from", "offset", type=click.IntRange(0), default=0, show_default=True, help="Byte to begin at."
+)
+@target_options
+def output(target: Target, pid: int, offset: int) -> None:
+    """Write what the process PID has put out so far, byte for byte; also one of a former kernel."""
+    with target.client() as client:
+        while (found := client.logs(pid, offset)).data:
+            click.echo(found.data, nl=False)
+            offset += found.length
 
 
 @click.command(short_help="Put a suspended process back.")

@@ -96,10 +96,10 @@ def _asked(event: Event) -> str:
     return f"PID {pid} wants to call {wanted} (agentkernel approve {pid} {call}, or deny {pid} {call})"
 
 
-def show_stream(target: Target, stream: Stream, shape: Format) -> int:
-    """Print a process's output up to its end; returns the exit code."""
+def show_stream(target: Target, stream: Stream, shape: Format, *, owns: bool = True) -> int:
+    """Print a process's output up to its end, which Ctrl-C brings about if it is ours; the exit code."""
     interrupts = Interrupts(target, stream.pid)
-    with interrupts.handled():
+    with interrupts.handled() if owns else contextlib.nullcontext():
         text = _copy(stream, shape)
         ended = stream.result()
     _show_end(ended, text, shape)

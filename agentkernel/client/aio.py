@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 from agentkernel.client import replies, requests
 from agentkernel.client.async_transport import AsyncTransport
 from agentkernel.client.connection import Inbox, Output, TurnEnd
+from agentkernel.client.errors import RequestError
 from agentkernel.client.requests import ExecOptions, Request
 from agentkernel.client.transport import BACKOFF, Address
 
@@ -86,7 +87,6 @@ class AsyncClient:
     term = _verb(requests.term)
     kill = _verb(requests.kill)
     why = _verb(requests.why)
-    attach = _verb(requests.attach)
     detach = _verb(requests.detach)
     logs = _verb(requests.logs)
     suspend = _verb(requests.suspend)
@@ -133,7 +133,23 @@ class AsyncClient:
         if options.get("interactive"):
             await self._transport.subscribe()  # the end of a turn is an event
         started = await self.ask(requests.exec(prompt, **options))
+        if options.get("key"):  # it may be one that streams elsewhere, or has ended
+            try:
+                await self.ask(requests.attach(started.pid, 0))
+            except RequestError as error:
+                if error.code != "WRONG_STATE":  # which says that it does stream here
+                    raise
         return AsyncStream(self._transport, started.pid, started)
+
+    async def attach(self, pid: int, offset: int | None = None) -> AsyncStream:
+        """The output of a process from a byte on, from now on without one, beside whoever else reads it.
+
+        `Stream.offset` of a stream that was lost says where another goes on.
+        """
+        if (await self.ask(requests.process_status(pid))).interactive:
+            await self._transport.subscribe()  # the end of a turn is an event
+        attached = await self.ask(requests.attach(pid, offset))
+        return AsyncStream(self._transport, pid, offset=attached.offset)
 
     async def stream(self, pid: int) -> AsyncStream:
         """The output of a process that has lost its reader; take it, then `resume` the process."""
@@ -161,11 +177,14 @@ class AsyncClient:
 class AsyncStream:
     """The output of one process: an iterator of whole-character text, up to its end or its turn's.
 
-    `started` is EXEC's reply; `turn` is why the last turn of an interactive process ended.
+    `started` is EXEC's reply; `turn` is why the last turn of an interactive process ended; `offset` is the
+    byte of the process's output up to which it was iterated.
     """
 
-    def __init__(self, transport: AsyncTransport, pid: int, started: replies.Started | None = None) -> None:
-        self.pid, self.started, self.turn = pid, started, ""
+    def __init__(
+        self, transport: AsyncTransport, pid: int, started: replies.Started | None = None, offset: int = 0
+    ) -> None:
+        self.pid, self.started, self.turn, self.offset = pid, started, "", offset
         self._transport = transport
         self._inbox: Inbox[Output] = transport.connection.stream(pid)
 
@@ -177,7 +196,8 @@ class AsyncStream:
             if isinstance(item, TurnEnd):
                 self.turn = item.reason
                 return
-            yield item
+            self.offset = item.end
+            yield item.text
 
     async def read(self) -> str:
         """All text up to the end, or the turn's."""

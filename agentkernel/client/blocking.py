@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from agentkernel.client import replies, requests
 from agentkernel.client.connection import Inbox, Output, TurnEnd
+from agentkernel.client.errors import RequestError
 from agentkernel.client.requests import ExecOptions, Request
 from agentkernel.client.transport import BACKOFF, Address, Transport
 
@@ -85,7 +86,6 @@ class Client:
     term = _verb(requests.term)
     kill = _verb(requests.kill)
     why = _verb(requests.why)
-    attach = _verb(requests.attach)
     detach = _verb(requests.detach)
     logs = _verb(requests.logs)
     suspend = _verb(requests.suspend)
@@ -128,7 +128,23 @@ class Client:
         if options.get("interactive"):
             self._transport.subscribe()  # the end of a turn is an event
         started = self.ask(requests.exec(prompt, **options))
+        if options.get("key"):  # it may be one that streams elsewhere, or has ended
+            try:
+                self.ask(requests.attach(started.pid, 0))
+            except RequestError as error:
+                if error.code != "WRONG_STATE":  # which says that it does stream here
+                    raise
         return Stream(self._transport, started.pid, started)
+
+    def attach(self, pid: int, offset: int | None = None) -> Stream:
+        """The output of a process from a byte on, from now on without one, beside whoever else reads it.
+
+        `Stream.offset` of a stream that was lost says where another goes on.
+        """
+        if (self.ask(requests.process_status(pid))).interactive:
+            self._transport.subscribe()  # the end of a turn is an event
+        attached = self.ask(requests.attach(pid, offset))
+        return Stream(self._transport, pid, offset=attached.offset)
 
     def stream(self, pid: int) -> Stream:
         """The output of a process that has lost its reader; take it, then `resume` the process."""
@@ -156,11 +172,14 @@ class Client:
 class Stream:
     """The output of one process: an iterator of whole-character text, up to its end or its turn's.
 
-    `started` is EXEC's reply; `turn` is why the last turn of an interactive process ended.
+    `started` is EXEC's reply; `turn` is why the last turn of an interactive process ended; `offset` is the
+    byte of the process's output up to which it was iterated.
     """
 
-    def __init__(self, transport: Transport, pid: int, started: replies.Started | None = None) -> None:
-        self.pid, self.started, self.turn = pid, started, ""
+    def __init__(
+        self, transport: Transport, pid: int, started: replies.Started | None = None, offset: int = 0
+    ) -> None:
+        self.pid, self.started, self.turn, self.offset = pid, started, "", offset
         self._transport = transport
         self._inbox: Inbox[Output] = transport.connection.stream(pid)
 
@@ -172,7 +191,8 @@ class Stream:
             if isinstance(item, TurnEnd):
                 self.turn = item.reason
                 return
-            yield item
+            self.offset = item.end
+            yield item.text
 
     def read(self) -> str:
         """All text up to the end, or the turn's."""

@@ -18,13 +18,21 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from agentkernel.client.errors import ClientError, ConnectionLostError, refusal
-from agentkernel.client.replies import Envelope, Event, EventFrame, Forked, Started
+from agentkernel.client.replies import Attached, Envelope, Event, EventFrame, Forked, Named, Started
 from agentkernel.client.requests import Request
 from agentkernel.protocol.framing import Frame, Reply, ReplyError, ReplyParser, encode_request
 
 T = TypeVar("T")
 _AGENT = "client"
 _MARKER = re.compile(rb"\n\[PROCESS_FINISHED pid=([0-9]+) tokens_generated=[0-9]+ elapsed_secs=[0-9.]+\]\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Output of a process, and the byte of all of it where this ends."""
+
+    text: str
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Inbox(Generic[T]):
             waker()
 
 
-Output = str | TurnEnd
+Output = Text | TurnEnd
 
 
 class ClientConnection:
@@ -115,7 +123,7 @@ class ClientConnection:
         return encode_request(request.verb, _AGENT, request.payload), inbox
 
     def stream(self, pid: int) -> Inbox[Output]:
-        """Where the process's output is: of one that EXEC started all of it, else from now on."""
+        """Where the process's output is: what EXEC or ATTACH began all of it, else from now on."""
         started = self._started.pop(pid, None)
         if started is not None:
             return started
@@ -168,7 +176,9 @@ class ClientConnection:
             envelope = msgspec.json.decode(reply.payload, type=Envelope)
             data = msgspec.json.decode(envelope.data, type=request.reply)
             for pid in _born(data):  # frames, and even the marker, may follow in the same bytes
-                self._streams[pid] = self._started[pid] = Inbox()
+                self._started[pid] = self._streams.setdefault(pid, Inbox())
+            if request.verb == "DETACH" and isinstance(data, Named) and data.pid in self._streams:
+                self._streams.pop(data.pid).end()
             inbox.put(data)
         self._asked.popleft()
         inbox.end(None if reply.ok else refusal(reply.code, reply.payload))
@@ -181,7 +191,7 @@ class ClientConnection:
             return
         marker = _MARKER.fullmatch(frame.payload)
         if marker is None or int(marker[1]) != frame.pid:
-            inbox.put(frame.payload.decode())
+            inbox.put(Text(frame.payload.decode(), (frame.offset or 0) + len(frame.payload)))
         else:
             del self._streams[frame.pid]
             inbox.end()
@@ -199,7 +209,7 @@ class ClientConnection:
 
 
 def _born(data: object) -> list[int]:
-    """The processes that a reply names for the first time."""
+    """The processes whose output begins to come with a reply."""
     if isinstance(data, Forked):
         return data.children
-    return [data.pid] if isinstance(data, Started) else []
+    return [data.pid] if isinstance(data, Started | Attached) else []

@@ -226,7 +226,7 @@ def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Writte
 
 
 def attach(pid: int, offset: int | None = None) -> Request[replies.Attached]:
-    """Stream a process's output from a byte on; from now on, without one."""
+    """Stream a process's output from a byte on; from now on, without one; see `attach` of the clients."""
     return Request("ATTACH", replies.Attached, _words(pid, *([] if offset is None else [offset])))
 
 

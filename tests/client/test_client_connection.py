@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkernel.client import requests
-from agentkernel.client.connection import ClientConnection, TurnEnd
+from agentkernel.client.connection import ClientConnection, Text, TurnEnd
 from agentkernel.client.errors import (
     ConnectionLostError,
     InternalError,
@@ -45,7 +45,7 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 def drain(inbox) -> list[object]:
     out = []
     while (item := inbox.take_nowait()) is not None:
-        out.append(item)
+        out.append(item.text if isinstance(item, Text) else item)
     return out
 
 
@@ -112,6 +112,20 @@ def test_frames_of_a_process_nobody_reads_are_dropped():
     stream = connection.stream(9)
     connection.receive(server().data_frame(9, 4, b"kept"))
     assert drain(stream) == ["kept"]
+
+
+def test_what_attach_brings_begins_with_its_reply_and_ends_with_that_of_detach():
+    connection, wire = ClientConnection(), server()
+    connection.send(requests.attach(7, 3))
+    attached = Answer({"pid": 7, "offset": 3, "size": 9, "state": "Running"}, "")
+    connection.receive(wire.success("ATTACH", "client:1", attached) + wire.data_frame(7, 3, b"xt"))
+    stream = connection.stream(7)
+    assert stream.take_nowait() == Text("xt", 5)
+    connection.send(requests.detach(7))
+    connection.receive(wire.success("DETACH", "client:2", Answer({"pid": 7}, "")))
+    connection.receive(wire.data_frame(7, 5, b"late"))
+    assert stream.take_nowait() is None
+    assert stream.over
 
 
 def test_the_end_of_a_turn_comes_between_its_text_and_the_next():
@@ -207,7 +221,7 @@ def test_what_came_before_the_loss_is_read_before_the_error():
     connection.receive(started(1) + server().data_frame(1, 0, b"a") + b"")
     connection.lost("gone")
     stream = connection.stream(1)
-    assert stream.take_nowait() == "a"
+    assert stream.take_nowait() == Text("a", 1)
     with pytest.raises(ConnectionLostError, match="gone"):
         stream.take_nowait()
 
