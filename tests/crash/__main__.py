@@ -45,7 +45,8 @@ def _write(tried: dict[str, int], after: float, cold: float, seconds: float) -> 
     rows = "".join(f"| {place} | {count} | 0 |\n" for place, count in tried.items())
     (ROOT / "reports" / "recovery.md").write_text(
         "# Recovery\n\nTwelve processes of the built-in model stream from a kernel that gets SIGKILL (at "
-        "`engine`: its engine does), and from the next one on the same state. The client joins what it saw of both and "
+        "`engine`: its engine does), and from the next one on the same state. "
+        "The client joins what it saw of both, and "
         "compares that with LOGS; at `frames` death comes after so many frames. Processes that are "
         "deterministic have said what they say alone. By `make crash report=1`: "
         f"{sum(tried.values())} moments in {seconds:.0f} s.\n\n"

@@ -234,7 +234,7 @@ def _check_files(folder: Path) -> None:
 
 
 def first_token(folder: Path) -> tuple[float, float]:
-    """Seconds from a restarted kernel's being ready to a process's next token, and from EXEC of its context."""
+    """Seconds from a restart to a process's next token, and from EXEC of its context to the first."""
     seen, tale = Seen(), "go on and on " * 60
     asked = {"prompt": tale, "raw": True, "grammar": _ENDLESS, "max_tokens": 200, "on_disconnect": "detach"}
     kernel = Kernel.start(folder, TINY)

@@ -1,0 +1,92 @@
+"""What becomes of processes and keys between two kernels, and of a kernel whose disk fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+from agentkernel.process import State
+from tests.by_hand import ME, run
+from tests.callers import NO_FILES, WORK, Held, rest
+from tests.kept import MIXED
+from tests.test_recovery import SAID, begun, born, context, leave, reborn, said, to_the_end
+
+
+def test_a_call_that_a_shutdown_interrupts_is_told_to_the_process_and_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(SAID, "work", WORK)
+
+    async def main() -> None:
+        jail = Held()
+        bench = await born(tmp_path, jail)
+        process = await bench.exec("work", paths=NO_FILES, interactive=True, on_disconnect="detach")
+        await rest(bench)
+        assert jail.running
+        await leave(bench)
+        assert not process.state.ended
+        jail = Held()
+        bench = await born(tmp_path, jail)
+        await to_the_end(bench)
+        process = bench.kernel.find(ME, 1)
+        assert context(process).split("|")[1].startswith("error: INTERRUPTED: ")
+        assert said(bench, 1).endswith("\nInterrupted.")
+        assert jail.jobs == []
+        await leave(bench)
+
+    run(main())
+
+
+def test_a_key_is_of_one_process_before_and_after_a_restart(tmp_path):
+    async def main() -> None:
+        bench, pid = await begun(tmp_path, "talk", key="one", max_tokens=3)
+        assert (await bench.exec("other", key="one")).pid == pid
+        bench = await reborn(bench, tmp_path)
+        assert (await bench.exec("other", key="one")).pid == pid
+        assert (await bench.exec("other", key="two")).pid == pid + 1
+        tasks = [asyncio.ensure_future(bench.exec("talk", key="three")) for _ in range(2)]
+        assert [process.pid for process in await asyncio.gather(*tasks)] == [pid + 2, pid + 2]
+        await leave(bench)
+
+    run(main())
+
+
+def test_processes_wait_for_resume_where_the_policy_says_so(tmp_path):
+    async def main() -> None:
+        bench, pid = await begun(tmp_path, "talk", 3)
+        await bench.kernel.recorder.synced()
+        await leave(bench)
+        bench = await born(tmp_path, journal={**MIXED["journal"], "recover": "suspended"})
+        await rest(bench)
+        assert bench.kernel.find(ME, pid).state is State.SUSPENDED
+        bench.kernel.resume(ME, pid, bench.screen)
+        await to_the_end(bench)
+        assert said(bench, pid) == SAID["talk"]
+        await leave(bench)
+
+    run(main())
+
+
+_FAILS = f"""
+import errno, sys
+from pathlib import Path
+from tests.kept import without_threads
+from tests.test_recovery import born, run
+def fails(_file):
+    raise OSError({errno.EIO}, "broken")
+async def main():
+    bench = await born(Path(sys.argv[1]))
+    without_threads(bench.kernel.recorder.journal, fails)
+    await bench.exec("talk")
+    print("answered")
+run(main())
+"""
+
+
+def test_a_sync_that_fails_ends_the_kernel_before_anything_is_answered(tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", _FAILS, str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, "answered" in done.stdout) == (74, False), done.stderr
+    assert "broken" in done.stderr
