@@ -110,10 +110,10 @@ syscalls.table
 syscalls.mailbox
 syscalls.people
 syscalls.builtin
+syscalls.host
 syscalls.toolbox
 syscalls.caller
 syscalls.gate
-syscalls.host
 backing
 processes
 turns
