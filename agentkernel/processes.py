@@ -243,8 +243,14 @@ class Processes:
         self._served(process).set_runnable(process, runnable=not process.queued_writes)
 
     def find(self, owner: Owner, pid: int) -> Process:
-        """The process, live or lately ended."""
-        process = self.table.find(pid)
+        """The process, live or ended, also in a former kernel, while the journal keeps it."""
+        try:
+            process = self.table.find(pid)
+        except KernelError:
+            past = self.recorder.past(pid)
+            if past is None:
+                raise
+            process = past
         owner.permit(process)
         return process
 

@@ -11,7 +11,8 @@ from typing import Any
 from agentkernel.journal.store import _END, Journal
 from agentkernel.kernel import Kernel
 from agentkernel.process import Process
-from agentkernel.recording import Recorder, Standing
+from agentkernel.recording import Recorder
+from agentkernel.records import Standing
 from tests.by_hand import Screen
 
 MIXED = {"journal": {"durability": "mixed"}}

@@ -45,6 +45,7 @@ journal.shrinking
 journal.verification
 journal.syncing
 journal.store
+records
 recording
 readers
 shares

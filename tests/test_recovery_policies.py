@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from agentkernel.errors import KernelError
 from agentkernel.process import State
-from tests.by_hand import ME, run
+from tests.by_hand import ME, OTHER, run
 from tests.callers import NO_FILES, WORK, Held, rest
 from tests.kept import MIXED
 from tests.test_recovery import SAID, begun, born, context, leave, reborn, said, to_the_end
@@ -47,6 +50,26 @@ def test_a_key_is_of_one_process_before_and_after_a_restart(tmp_path):
         assert (await bench.exec("other", key="two")).pid == pid + 1
         tasks = [asyncio.ensure_future(bench.exec("talk", key="three")) for _ in range(2)]
         assert [process.pid for process in await asyncio.gather(*tasks)] == [pid + 2, pid + 2]
+        await leave(bench)
+
+    run(main())
+
+
+def test_a_process_that_ended_is_known_to_the_next_kernel(tmp_path):
+    async def main() -> None:
+        bench, pid = await begun(tmp_path, "talk", key="one", interactive=False)
+        await to_the_end(bench)
+        before = bench.kernel.find(ME, pid)
+        await leave(bench)
+        bench = await born(tmp_path)
+        after = await bench.exec("other", key="one")
+        assert (after.pid, after.state, after.reason) == (pid, before.state, "stop")
+        assert (after.generated, after.marker(bench.kernel.clock())) == (before.generated, before.marker(0))
+        assert await bench.kernel.wait(ME, pid, 0) == after
+        with pytest.raises(KernelError, match="FORBIDDEN"):
+            bench.kernel.find(OTHER, pid)
+        with pytest.raises(KernelError, match="PID_NOT_FOUND"):
+            bench.kernel.find(ME, pid + 1)
         await leave(bench)
 
     run(main())

@@ -22,6 +22,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from agentkernel.backing import Backing
 from agentkernel.memory import PAGE, Memory
 from agentkernel.pages import Tier
 from agentkernel.process import Process
@@ -98,6 +99,7 @@ class RealMemoryMachine(RuleBasedStateMachine):
         await self.kernel.memory.close()
         spill = folder / "memory" / "spill"
         self.kernel.memory = Memory(PAGES_IN_RAM * PAGE, PAGES_ON_DISK * PAGE, spill)
+        self.kernel.backing = Backing(self.kernel.memory, self.kernel.recorder)
 
     def run(self, main):
         return self.undisturbed.loop.run_until_complete(main)

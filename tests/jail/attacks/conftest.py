@@ -37,7 +37,7 @@ def _scene(backend: str) -> Iterator[Scene]:
         {"command": (sys.executable, "-I", "-c", _LEAVING_OUT.format(stronger=stronger))} if stronger else {}
     )
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
-        patch.setenv("AGENTKERNEL_SECRET", KERNEL_SECRET)
+        patch.setenv("KERNEL_SECRET", KERNEL_SECRET)
         inherited = os.open(folder / "secret.txt", os.O_RDONLY)
         os.set_inheritable(inherited, True)
         jail = Spawner(**own)

@@ -1,0 +1,189 @@
+"""What is written down of a process, and how it is read back
+
+Rules
+1. What a restart needs of a process is in `Standing`, its tokens or its birth; nothing else survives.
+2. Replay is the functions that live traffic calls: `Process.take` and `Process.edit`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from agentkernel.calls import Call
+from agentkernel.journal.store import STANDS
+from agentkernel.process import (
+    NO_QUOTA,
+    Letter,
+    Owner,
+    Plan,
+    Priority,
+    Process,
+    Quota,
+    State,
+    TurnEnd,
+    Wait,
+    phase_of,
+)
+
+_PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """What of a process never changes; `fingerprint` is its model file's."""
+
+    owner: Owner
+    plan: Plan
+    model_id: str
+    fingerprint: str
+    client: int = 0
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All else that a restart needs, but for tokens and text; fields are those of `Process`."""
+
+    age: float  # seconds from its birth
+    spent: dict[str, float]
+    priority: Priority
+    quota_tokens: int
+    quota_syscalls: int
+    group: str = ""
+    base_group: str = ""
+    parent: int = 0
+    state: State = State.READY
+    wait: Wait | None = None
+    reason: str = ""
+    turns: list[int] = []
+    closing: int = 0
+    prompt_tokens: int = 0
+    generated: int = 0
+    turn_tokens: int = 0
+    turn_bytes: int = 0
+    turn_cut: int = 0
+    turn_before: int = 0
+    turn_limit: int = 0
+    turn_over: bool = False
+    turn_end: TurnEnd | None = None
+    draws: int = 0
+    offset: int = 0
+    syscalls: int = 0
+    called: int = 0
+    granted: Quota = NO_QUOTA
+    settled: Quota = NO_QUOTA
+    calls: tuple[Call, ...] = ()
+    calling: bool = False
+    traits: tuple[str, ...] = ()
+    letters: list[Letter] = []
+    notes: dict[str, str] = {}
+    finish_by: int = 0
+    waiting_before: Wait | None = None
+
+    @classmethod
+    def of(cls, process: Process, now: float) -> Standing:
+        """How the process stands now."""
+        fields = {name: getattr(process, name) for name in _SAME}
+        letters = list(process.letters)
+        return cls(age=process.elapsed(now), spent=process.times(now), letters=letters, **fields)
+
+    def onto(self, process: Process, now: float) -> None:
+        """Make the process stand so."""
+        for name in _SAME:
+            setattr(process, name, getattr(self, name))
+        process.spent, process.letters = dict(self.spent), deque(self.letters)
+        process.turns, process.notes = list(self.turns), dict(self.notes)
+        process.created, process.since = now - self.age, now
+        process.phase = phase_of(self.state, self.wait)
+
+
+_SAME = tuple(name for name in Standing.__struct_fields__ if name not in ("age", "spent", "letters"))
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """All of a process but its text, its tokens packed."""
+
+    birth: Birth
+    standing: Standing
+    tokens: bytes
+    soft: bytes = b""
+
+    @classmethod
+    def of(cls, process: Process, fingerprint: str, now: float) -> Whole:
+        """The process now."""
+        birth = Birth(process.owner, process.plan, process.model_id, fingerprint, process.client)
+        return cls(birth, Standing.of(process, now), packed(process.tokens), process.soft)
+
+    def process(self, pid: int, now: float) -> Process:
+        """The process again."""
+        birth, standing = self.birth, self.standing
+        quotas = standing.quota_tokens, standing.quota_syscalls
+        made = Process(pid, birth.owner, birth.plan, birth.model_id, standing.priority, *quotas, now)
+        made.client, made.soft = birth.client, self.soft
+        standing.onto(made, now)
+        made.tokens = unpacked(self.tokens)
+        return made
+
+
+class Took(msgspec.Struct, array_like=True, frozen=True):
+    """What a step brought: tokens packed, bytes of text, random numbers used, the turn's end."""
+
+    tokens: bytes
+    size: int
+    draws: int
+    end: TurnEnd | None = None
+
+
+class Tokens(msgspec.Struct, array_like=True, frozen=True):
+    """All the tokens from a position on, packed."""
+
+    start: int
+    tokens: bytes
+
+
+encode = msgspec.msgpack.Encoder().encode
+_whole = msgspec.msgpack.Decoder(Whole).decode
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "standing": msgspec.msgpack.Decoder(Standing).decode,
+    "took": msgspec.msgpack.Decoder(Took).decode,
+    "tokens": msgspec.msgpack.Decoder(Tokens).decode,
+    "soft": lambda body: body,
+}
+
+
+def replayed(records: Iterable[tuple[int, str, bytes]], now: float) -> dict[int, tuple[Process, str]]:
+    """Processes, and their models' fingerprints, from what is written down of them."""
+    found: dict[int, tuple[Process, str]] = {}
+    for pid, kind, body in records:
+        if kind == STANDS:
+            whole = _whole(body)
+            found[pid] = whole.process(pid, now), whole.birth.fingerprint
+        else:
+            _replay(found[pid][0], kind, _DECODERS[kind](body), now)
+    return found
+
+
+def _replay(process: Process, kind: str, record: Any, now: float) -> None:
+    match record:
+        case Took(tokens=tokens, size=size, draws=draws, end=end):
+            process.take(unpacked(tokens), size, draws, end)
+        case Tokens(start=start, tokens=tokens):
+            process.edit(start, len(process.tokens), unpacked(tokens))
+        case Standing():
+            record.onto(process, now)
+        case bytes() if kind == "soft":
+            process.soft = record
+
+
+def packed(tokens: Sequence[int]) -> bytes:
+    """Tokens as bytes."""
+    return array(_PACKED, tokens).tobytes()
+
+
+def unpacked(data: bytes) -> list[int]:
+    """And back."""
+    found = array(_PACKED)
+    found.frombytes(data)
+    return found.tolist()
