@@ -59,7 +59,8 @@ class Lifecycle(Calling):
         """This reader of the process, or any that was behind, has caught up with it."""
         try:
             process = self.table.find(pid)
-        except KernelError:
+        except KernelError:  # of a former kernel: who reads it knows where it ended
+            self.readers.caught_up(pid, 0, sink)
             return
         self.readers.caught_up(pid, self._shown(process), sink)
         if process.wait is Wait.OUTPUT and (sink is None or process.sink in (None, sink)):
