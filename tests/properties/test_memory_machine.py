@@ -59,7 +59,7 @@ class MemoryMachine(RuleBasedStateMachine):
         self.memory._file._thread.shutdown()
         self.thread = self.memory._file._thread = HeldThread()
         self.total = ram + disk
-        self.spaces, self.flights = {}, []
+        self.spaces, self.flights, self.landed = {}, [], []
         self.random, self.numbers = Random(seed), itertools.count()
 
     def teardown(self):
@@ -135,15 +135,24 @@ class MemoryMachine(RuleBasedStateMachine):
 
     # time
 
+    def begun(self, flight):
+        self.flights.append(flight)
+        flight.task.add_done_callback(lambda _: self.landed.append(flight))
+
     def turn(self, count=1):
-        """One turn of the loop, and the model follows; by turns, as two things of one process take two."""
+        """One turn of the loop, and the model follows in the order in which things finished."""
         for _ in range(count):
-            self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
-            done = [flight for flight in self.flights if flight.task.done()]
-            self.flights = [flight for flight in self.flights if not flight.task.done()]
-            for flight in done:
+            self.spin()
+            while sum(flight.task.done() for flight in self.flights) > len(self.landed):
+                self.spin()  # who finished is told in the turn behind
+            landed, self.landed = self.landed, []
+            for flight in landed:
+                self.flights = [other for other in self.flights if other is not flight]
                 self.finished(flight)
+
+    def spin(self):
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
 
     def finish(self):
         """All I/O is done, and all that does not wait for room has finished."""
@@ -164,7 +173,7 @@ class MemoryMachine(RuleBasedStateMachine):
             assert self.memory.room(pid, offset, size) == fits
         task = self.loop.create_task(self.memory.write(pid, offset, data))
         flight = Flight(task, pid, self.space(pid), offset, data)
-        self.flights.append(flight)
+        self.begun(flight)
         self.turn()
         if quiet and not fits:
             self.finish()
@@ -186,7 +195,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 task = self.memory.queue(pid, offset, data)
             except KernelError as error:
                 return error.code, full
-            self.flights.append(Flight(task, pid, space, offset, data, queued=True))
+            self.begun(Flight(task, pid, space, offset, data, queued=True))
             return None, full
 
         space, data = self.space(pid), self.random.randbytes(size)
@@ -199,7 +208,7 @@ class MemoryMachine(RuleBasedStateMachine):
     @rule(pid=PIDS, offset=OFFSETS, size=st.none() | SIZES)
     def read(self, pid, offset, size):
         task = self.loop.create_task(self.memory.read(pid, offset, size))
-        self.flights.append(Flight(task, pid, self.space(pid), offset, None, size))
+        self.begun(Flight(task, pid, self.space(pid), offset, None, size))
         self.turn()
 
     @rule(parent=PIDS, child=PIDS)
