@@ -126,10 +126,19 @@ class Kernel(ToolVerbs):
         Raises MEMW_INVALID, MEMW_FAILED, WRONG_STATE; JOURNAL_FULL when it would not survive the kernel.
         """
         process = self._mine(owner, pid)
-        if process.plan.memory_prefix and not process.soft:
-            if not self.memory.room(pid, offset, len(data)):
-                raise KernelError("MEMW_FAILED", f"no room for a memory prefix of {len(data)} bytes")
-            await self._take_prefix(process, offset, data)
+        if not process.plan.memory_prefix or process.soft:
+            return await self._write(owner, process, offset, data)
+        if not self.memory.room(pid, offset, len(data)):
+            raise KernelError("MEMW_FAILED", f"no room for a memory prefix of {len(data)} bytes")
+        await self._take_prefix(process, offset, data)
+        try:
+            return await self._write(owner, process, offset, data)
+        finally:
+            if not process.state.ended:  # it begins once the write is done
+                self._have(process, Wait.MEMORY)
+
+    async def _write(self, owner: Owner, process: Process, offset: int, data: bytes) -> int | None:
+        pid = process.pid
         refuse = self.config.memory.when_full == "refuse"
         if refuse or self.memory.room(pid, offset, len(data)):
             try:
@@ -376,7 +385,6 @@ class Kernel(ToolVerbs):
             self._prefixing.discard(process.pid)
         if process.state.ended:
             raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
-        self._have(process, Wait.MEMORY)
 
     def _written(self, process: Process, write: asyncio.Future[int]) -> None:
         """A write that waited for room is done with."""
