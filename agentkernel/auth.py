@@ -47,6 +47,15 @@ class Principals:
             raise KernelError("AUTH_FAILED")
         return found
 
+    def known(self, owner: Owner) -> Owner:
+        """Who has the name of a former kernel's owner: its id, the number of a line, may be another's by now.
+
+        A name that is gone is nobody's: only administrators may what it might.
+        """
+        owners = [each for _, each in self._tokens] if self.required else [LOCAL]
+        named = [each for each in owners if each.name == owner.name]
+        return owner if owner in named else next(iter(named), Owner(0, owner.name))
+
 
 def load_principals(config: Config) -> Principals:
     """The principals of the token file. Raises ConfigError where it, or the bind address, is unsafe."""

@@ -55,7 +55,7 @@ def serve(config: Config, announce: Callable[[str, int], None], *, host_tools: b
         try:
             host, port = await server.bind()
             tested = asyncio.get_running_loop().create_task(kernel.gate.start())
-            await kernel.recover()
+            await kernel.recover(principals.known)
             if config.model:
                 await kernel.models.load(config.model)
             await tested

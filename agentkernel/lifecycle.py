@@ -20,7 +20,7 @@ from agentkernel.errors import KernelError
 from agentkernel.jail.absent import NoJail
 from agentkernel.jail.port import Jail
 from agentkernel.models import Models
-from agentkernel.process import Event, Process, Sink, State, Wait
+from agentkernel.process import Event, Owner, Process, Sink, State, Wait
 from agentkernel.processes import Unseen
 from agentkernel.request import summarizes
 from agentkernel.syscalls.gate import Gate
@@ -178,8 +178,12 @@ class Lifecycle(Calling):
 
     # What a former kernel left
 
-    async def recover(self) -> int:
-        """Bring back the processes that lived when the last kernel ended; how many go on."""
+    async def recover(self, known: Callable[[Owner], Owner] = lambda owner: owner) -> int:
+        """Bring back the processes that lived when the last kernel ended; how many go on.
+
+        `known` says who an owner of that kernel's is now.
+        """
+        self.recorder.known = known
         found = self.recorder.recover()
         for process, _ in found:
             self.table.restore(process)

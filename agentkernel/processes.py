@@ -216,7 +216,6 @@ class Processes:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else."""
         task = asyncio.get_running_loop().create_task(work)
-
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,11 +27,7 @@ from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
 from agentkernel.journal.store import Journal
 from agentkernel.journal.upkeep import Retention
-from agentkernel.process import (
-    Owner,
-    Process,
-    TurnEnd,
-)
+from agentkernel.process import Owner, Process, TurnEnd
 from agentkernel.records import Standing, Tokens, Took, Whole, encode, packed, replayed
 
 _log = log.get("journal")
@@ -67,6 +63,7 @@ class Recorder:
 
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
         self.journal, self._clock = journal, clock
+        self.known: Callable[[Owner], Owner] = lambda owner: owner  # now, of an owner that was written down
         self._kept: dict[int, _Kept] = {}
         self._changed: dict[int, Process] = {}
         self._begun: dict[int, int] = {}  # by PID, the number of the call that is being made
@@ -171,7 +168,7 @@ class Recorder:
 
     def recover(self) -> list[tuple[Process, str]]:
         """Every live process as it stood, oldest first, with the fingerprint of its model's file."""
-        found = replayed(self.journal.replay(), self._clock())
+        found = self._replayed(self.journal.replay())
         for process, fingerprint in found.values():
             self._watch(process, fingerprint)
             self._recovered[process.pid] = process.called
@@ -183,9 +180,15 @@ class Recorder:
         if kept is None or kept.ended is None:
             return None
         records = ((pid, kind, body) for kind, body in self.journal.records(pid))
-        process, _ = replayed(records, self._clock())[pid]
+        process, _ = self._replayed(records)[pid]
         process.ended = process.since
         return process
+
+    def _replayed(self, records: Iterable[tuple[int, str, bytes]]) -> dict[int, tuple[Process, str]]:
+        found = replayed(records, self._clock())
+        for process, _ in found.values():
+            process.owner = self.known(process.owner)
+        return found
 
     def maintain(self) -> None:
         """Write down what changed while nothing ran, and do a little of what keeps the journal small."""

@@ -1,4 +1,4 @@
-"""What is written down of a process, and how it is read back
+"""What is written down of a process, and how it is read back.
 
 Rules
 1. What a restart needs of a process is in `Standing`, its tokens or its birth; nothing else survives.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agentkernel.auth import Principals
 from agentkernel.errors import KernelError
-from agentkernel.process import State
-from tests.by_hand import ME, OTHER, run
+from agentkernel.process import Owner, State
+from tests.by_hand import ME, OTHER, boot, run
 from tests.callers import NO_FILES, WORK, Held, rest
 from tests.kept import MIXED
 from tests.test_recovery import SAID, begun, born, context, leave, reborn, said, to_the_end
@@ -70,6 +71,27 @@ def test_a_process_that_ended_is_known_to_the_next_kernel(tmp_path):
             bench.kernel.find(OTHER, pid)
         with pytest.raises(KernelError, match="PID_NOT_FOUND"):
             bench.kernel.find(ME, pid + 1)
+        await leave(bench)
+
+    run(main())
+
+
+def test_processes_belong_to_who_has_their_owners_name_now(tmp_path):
+    async def main() -> None:
+        bench, pid = await begun(tmp_path, "talk")
+        ended = await bench.exec("talk", interactive=False)
+        await to_the_end(bench)
+        await leave(bench)
+        bench = await boot(tmp_path, **MIXED)
+        again = Owner(7, ME.name)
+        principals = Principals({"a" * 64: Owner(ME.id, "stranger"), "b" * 64: again}, required=True)
+        await bench.kernel.recover(principals.known)
+        for known in (pid, ended.pid):
+            assert bench.kernel.find(again, known).owner == again
+            with pytest.raises(KernelError, match="FORBIDDEN"):
+                bench.kernel.find(Owner(ME.id, "stranger"), known)
+        assert principals.known(Owner(3, "gone")) == Owner(0, "gone")
+        assert Principals({}, required=False).known(ME) == Owner(0, ME.name)
         await leave(bench)
 
     run(main())
