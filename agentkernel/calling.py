@@ -17,6 +17,7 @@ from agentkernel.process import Event, Message, Process, State, Wait
 from agentkernel.request import Spawn
 from agentkernel.request import child as child_of
 from agentkernel.syscalls.errors import ToolError
+from agentkernel.syscalls.results import cut
 from agentkernel.turns import Turns
 
 _SHORTEST_RESULT = 64  # bytes: what is shorter isn't cut to fit into a context
@@ -108,16 +109,14 @@ class Calling(Turns):
 
     async def _take_result(self, process: Process, text: str) -> None:
         """Put it into the context; one that is too long for that is cut, and says so."""
-        size, most = len(text.encode()), len(text.encode())
+        most = len(text.encode())
         while True:
             try:
-                return await self._append(process, Message("tool", text))
+                return await self._append(process, Message("tool", cut(text, most)))
             except KernelError as error:
                 if error.code != "MEMORY_ADMISSION" or most < _SHORTEST_RESULT:
                     raise
             most //= 2
-            kept = text.encode()[:most].decode("utf-8", "ignore")
-            text = f"{kept}\n[cut: {size} bytes in all]"
 
     def stop(self, process: Process, reason: str) -> None:
         """End a process that may not go on calling."""

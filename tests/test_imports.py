@@ -97,6 +97,7 @@ paging
 serving
 models
 syscalls.errors
+syscalls.results
 syscalls.calc
 syscalls.confined
 syscalls.workspace

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,7 +37,8 @@ from agentkernel.syscalls.caller import Caller
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.host import Host, UsedUpError
 from agentkernel.syscalls.mailbox import Mailboxes
-from agentkernel.syscalls.people import People
+from agentkernel.syscalls.people import Kind, People
+from agentkernel.syscalls.results import cut
 from agentkernel.syscalls.secrets import Secrets
 from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.toolbox import Toolbox
@@ -190,7 +192,7 @@ class Gate:
         self._finish(process, caller, code)
         if caller.failures >= self._settings.errors:
             raise UsedUpError("syscall_errors")
-        text = self._cut(self.secrets.redact(text))
+        text = cut(self.secrets.redact(text), self.result_bytes)
         if process.calling:
             self._recorder.finished(process.pid, process.called, text)
         return text
@@ -271,20 +273,26 @@ class Gate:
         return set(process.traits) | untrusted | private | ({"changing"} if tool.changing else set())
 
     async def _approved(self, process: Process, call: Call) -> None:
-        seconds, number = self._settings.approval_seconds, process.called
+        seconds, arguments = self._settings.approval_seconds, self.secrets.redact(call.arguments)
+        fields = {"tool": call.name, "arguments": arguments}
         self._host.waits(process, Wait.APPROVAL)
-        arguments = self.secrets.redact(call.arguments)
-        fields = {"call": number, "tool": call.name, "arguments": arguments}
-        self._host.emit_of(process, "approval_wanted", **fields, seconds=seconds)
-        said = f"{call.name} {arguments}"
+        self._host.emit_of(process, "approval_wanted", call=process.called, **fields, seconds=seconds)
         try:
-            refusal = await self.people.ask("approval", process.pid, number, said, seconds)
+            refusal = await self._asked("approval", process, f"{call.name} {arguments}", seconds)
         except TimeoutError:
-            self._host.waits(process, Wait.SYSCALL)
             raise ToolError("DENIED", f"nobody approved it within {seconds:g} seconds") from None
-        self._host.waits(process, Wait.SYSCALL)
         if refusal is not None:
             raise ToolError("DENIED", refusal or "denied by the operator")
+
+    async def _asked(self, kind: Kind, process: Process, said: str, seconds: float) -> Any:
+        """A person's reply, behind which the process waits for its call again. Raises TimeoutError."""
+        try:
+            reply = await self.people.ask(kind, process.pid, process.called, said, seconds)
+        except TimeoutError:
+            self._host.waits(process, Wait.SYSCALL)
+            raise
+        self._host.waits(process, Wait.SYSCALL)
+        return reply
 
     def _finish(self, process: Process, caller: Caller, code: str) -> None:
         """The call is over, if there was one: write it down and tell."""
@@ -324,12 +332,6 @@ class Gate:
                 _log.error("calls can't be written down", error=str(error))
             self._unaudited = str(error)
 
-    def _cut(self, text: str) -> str:
-        size, most = len(text.encode()), self.result_bytes
-        if size <= most:
-            return text
-        return f"{text.encode()[:most].decode('utf-8', 'ignore')}\n[cut: {size} bytes in all]"
-
     # What tools need (builtin.Services)
 
     async def jailed(self, call: Invocation, job: Job) -> Outcome:
@@ -350,11 +352,9 @@ class Gate:
         self._host.waits(process, Wait.ANSWER)
         self._host.emit_of(process, "question", call=number, question=question, seconds=seconds)
         try:
-            answer: str = await self.people.ask("answer", process.pid, number, question, seconds)
+            answer: str = await self._asked("answer", process, question, seconds)
         except TimeoutError:
-            self._host.waits(process, Wait.SYSCALL)
             raise ToolError("TIMEOUT", f"nobody answered within {seconds:g} seconds") from None
-        self._host.waits(process, Wait.SYSCALL)
         return answer
 
     async def spawn(self, parent: Process, asked: Spawn) -> Child:
