@@ -342,13 +342,6 @@ class Dispatch:
         return Answer({"pid": pid, **data}, f"PID {pid} quota updated: {text}")
 
 
-# Verbs whose success is on the disk before it is told, as far as the journal's durability goes; of those that
-# start processes the kernel sees to that itself, before these run.
-DURABLE = frozenset({
-    "SEND_INPUT", "STOP_OUTPUT", "CONTINUE_OUTPUT", "TERM", "KILL", "SUSPEND", "RESUME",
-    "MEMW", "SET_PRIORITY", "SET_QUOTA", "ANSWER", "APPROVE", "DENY",
-})  # fmt: skip
-
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}
 
 Handler = Callable[[Dispatch, Session, bytes], Answer | Awaitable[Answer]]

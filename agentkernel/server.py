@@ -25,7 +25,7 @@ from agentkernel import log, sockets
 from agentkernel.auth import Principals
 from agentkernel.config import Server as Settings
 from agentkernel.deadline import Deadline
-from agentkernel.dispatch import DURABLE, Dispatch, Session
+from agentkernel.dispatch import Dispatch, Session
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
 from agentkernel.outbox import Outbox
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             self._waiting = item.verb == "WAIT"
             pending = self._finish(item, request_id, answer)
             self._task = asyncio.get_running_loop().create_task(pending)
-        elif item.verb in DURABLE and self._kernel.recorder.owes:
+        elif VERBS[item.verb].durable and self._kernel.recorder.owes:
             pending = self._finish(item, request_id, _already(answer))
             self._task = asyncio.get_running_loop().create_task(pending)
         else:
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
     async def _finish(self, item: Command, request_id: str, pending: Awaitable[Answer]) -> None:
         try:
             answer = await pending
-            if item.verb in DURABLE:
+            if VERBS[item.verb].durable:
                 await self._kernel.recorder.synced()
             self._succeed(item, request_id, answer)
         except Exception as error:  # noqa: BLE001 - the edge: any fault ends this command alone

@@ -23,7 +23,11 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb's contract as data; `arguments` is its payload's form, empty when it takes none."""
+    """One verb's contract as data; `arguments` is its payload's form, empty when it takes none.
+
+    The success of a `durable` one is on the disk before it is told, as far as the journal's durability goes;
+    of those that start processes the kernel sees to that itself, before these run.
+    """
 
     name: str
     arguments: str
@@ -31,6 +35,7 @@ class Verb:
     access: Access = Access.USER
     code: str = ""
     errors: tuple[str, ...] = ()
+    durable: bool = False
 
     @property
     def ok_code(self) -> str:
@@ -133,9 +138,18 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "WRONG_STATE", "MEMORY_ADMISSION"),
+        durable=True,
     ),
-    Verb("STOP_OUTPUT", "pid", "hold a process and its output", _OWNER, "", (*_PID, "WRONG_STATE")),
-    Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb(
+        "STOP_OUTPUT",
+        "pid",
+        "hold a process and its output",
+        _OWNER,
+        "",
+        (*_PID, "WRONG_STATE"),
+        durable=True,
+    ),
+    Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
     Verb(
         "ATTACH",
         "pid [offset]",
@@ -149,10 +163,10 @@ _TABLE = (
         "LOGS", "pid [offset [n]]", "what it has put out", _OWNER, "", (*_PID, "ATTACH_INVALID", "LOG_GONE")
     ),
     Verb("WAIT", "pid [seconds]", "answer when it has ended", _OWNER, "", (*_PID, "TIMEOUT")),
-    Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID),
-    Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID),
-    Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE")),
-    Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE")),
+    Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID, durable=True),
+    Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID, durable=True),
+    Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
+    Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
     Verb(
         "FORK",
         "pid [n]",
@@ -185,6 +199,7 @@ _TABLE = (
         _OWNER,
         "",
         ("MEMW_INVALID", "MEMW_FAILED", "PID_NOT_FOUND", "FORBIDDEN", "MEMORY_ADMISSION"),
+        durable=True,
     ),
     Verb(
         "MEMR",
@@ -215,9 +230,27 @@ _TABLE = (
     Verb(
         "UNREGISTER_TOOL", "name", "forget it", _ADMIN, "", ("TOOL_NOT_FOUND", "TOOL_INVALID", "TOOL_FAILED")
     ),
-    Verb("ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE")),
-    Verb("APPROVE", "pid call", "let it make a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),
-    Verb("DENY", "pid call [why]", "refuse a call", _OWNER, "", (*_PID, "WRONG_STATE", "CALL_NOT_FOUND")),
+    Verb(
+        "ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True
+    ),
+    Verb(
+        "APPROVE",
+        "pid call",
+        "let it make a call",
+        _OWNER,
+        "",
+        (*_PID, "WRONG_STATE", "CALL_NOT_FOUND"),
+        durable=True,
+    ),
+    Verb(
+        "DENY",
+        "pid call [why]",
+        "refuse a call",
+        _OWNER,
+        "",
+        (*_PID, "WRONG_STATE", "CALL_NOT_FOUND"),
+        durable=True,
+    ),
     Verb(
         "LIST_FILES",
         "pid [path]",
@@ -249,6 +282,7 @@ _TABLE = (
         _OWNER,
         "",
         ("SET_PRIORITY_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),
+        durable=True,
     ),
     Verb(
         "GET_QUOTA",
@@ -265,6 +299,7 @@ _TABLE = (
         _OWNER,
         "",
         ("SET_QUOTA_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),
+        durable=True,
     ),
     Verb("SUBSCRIBE", "[json]", "stream events (v1)", Access.USER, "", ("CAPABILITY_REQUIRED",)),
 )
