@@ -27,12 +27,26 @@ _MODEL = "135m"
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """Tokens a second while all decode, and over the whole run."""
+class Run:
+    """Processes that were streamed at once."""
 
-    decode: float
-    whole: float
-    tokens: int
+    streams: list[Stream]
+    seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Of all of them together."""
+        return sum(stream.tokens for stream in self.streams)
+
+    @property
+    def decode(self) -> float:
+        """Tokens a second while all decode. Raises BenchError."""
+        return decode_rate(self.streams)
+
+    @property
+    def whole(self) -> float:
+        """Tokens a second over the whole run."""
+        return self.tokens / self.seconds
 
 
 def run(bench: Bench) -> list[Figure]:
@@ -61,32 +75,30 @@ def _compare(bench: Bench, kernel: Kernel, raw: RawLoop, processes: int, target:
 
 
 def _figures(
-    served: list[Speed], bare: list[float], target: float, settings: dict[str, object]
+    served: list[Run], bare: list[float], target: float, settings: dict[str, object]
 ) -> list[Figure]:
     who = f"{settings['processes']} processes" if settings["processes"] != 1 else "1 process"
-    ratios = [speed.decode / loop for speed, loop in zip(served, bare, strict=True)]
+    ratios = [run.decode / loop for run, loop in zip(served, bare, strict=True)]
     return [
         Figure(f"decode of {who} ÷ raw loop", "", ratios, at_least=target, settings=settings),
-        Figure(f"decode of {who}", "tokens/s", [s.decode for s in served], settings=settings),
+        Figure(f"decode of {who}", "tokens/s", [run.decode for run in served], settings=settings),
         Figure(f"raw loop, {who}", "tokens/s", bare, settings=settings),
-        Figure(f"whole run of {who}", "tokens/s", [s.whole for s in served], settings=settings),
+        Figure(f"whole run of {who}", "tokens/s", [run.whole for run in served], settings=settings),
     ]
 
 
-def streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
+def streamed(kernel: Kernel, processes: int, tokens: int) -> Run:
     """Stream so many processes at once, each to so many tokens."""
     return uvloop.run(_streamed(kernel, processes, tokens))
 
 
-async def _streamed(kernel: Kernel, processes: int, tokens: int) -> Speed:
+async def _streamed(kernel: Kernel, processes: int, tokens: int) -> Run:
     payloads = [request(letters(PROMPT - 1, seed), tokens, seed) for seed in range(processes)]
     async with clients(kernel, processes) as connections:
         began = time.monotonic()
         streams = await asyncio.gather(*map(start, connections, payloads))
         await asyncio.gather(*(stream.ended.wait() for stream in streams))
-        seconds = time.monotonic() - began
-    total = sum(stream.tokens for stream in streams)
-    return Speed(decode_rate(streams), total / seconds, total)
+        return Run(streams, time.monotonic() - began)
 
 
 def decode_rate(streams: list[Stream]) -> float:

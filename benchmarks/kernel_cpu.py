@@ -21,7 +21,7 @@ def run(bench: Bench) -> list[Figure]:
         streamed(kernel, SLOTS, PROMPT)  # warm up
         for _ in range(bench.pick(5, 1)):
             before = kernel.cpu_seconds()
-            speed = streamed(kernel, SLOTS, tokens)
-            samples.append((kernel.cpu_seconds() - before) / speed.tokens * 1e6)
+            done = streamed(kernel, SLOTS, tokens)
+            samples.append((kernel.cpu_seconds() - before) / done.tokens * 1e6)
     settings = {"model": model.stem, "processes": SLOTS, "threads": bench.threads, "tokens": tokens}
     return [Figure("kernel CPU per token", "µs", samples, at_most=60, settings=settings)]
