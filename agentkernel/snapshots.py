@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -22,6 +21,7 @@ import msgspec
 from agentkernel import log
 from agentkernel.errors import KernelError
 from agentkernel.process import Owner, Process
+from agentkernel.replacing import removed, replacing, sweep
 
 _DIGEST = 32  # bytes of BLAKE2b behind each file
 
@@ -49,9 +49,7 @@ class Snapshots:
         self._keys: dict[tuple[str, str], int] = {}
         self._next_key = count(-1, -1)
         self._changing: set[tuple[str, str]] = set()
-        for unfinished in folder.glob("*.part"):
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
+        sweep(folder)
         for path in sorted(folder.glob("*.snapshot")):
             self._read(path)
 
@@ -107,7 +105,7 @@ class Snapshots:
         if place not in self._known or place in self._changing:
             raise KernelError("SNAPSHOT_NOT_FOUND", f"{owner.name} has no snapshot {name!r}")
         with self._change(place):
-            await asyncio.to_thread(self._unlink, place)
+            await asyncio.to_thread(removed, self._path(place))
         return self._known.pop(place), self._keys.pop(place)
 
     @contextlib.contextmanager
@@ -135,31 +133,8 @@ class Snapshots:
             _log.warning("a snapshot can't be read", path=str(path), error=str(error))
 
     def _write(self, snapshot: Snapshot) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._path((snapshot.owner, snapshot.name))
-        unfinished = path.with_suffix(".part")
-        try:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_pack(snapshot))
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(path)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
-        self._sync_folder()
-
-    def _unlink(self, place: tuple[str, str]) -> None:
-        self._path(place).unlink(missing_ok=True)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replacing(self._path((snapshot.owner, snapshot.name))) as file:
+            file.write(_pack(snapshot))
 
 
 def _pack(snapshot: Snapshot) -> bytes:

@@ -26,6 +26,7 @@ permits
 config
 log
 cpu
+replacing
 protocol.framing
 protocol.connection
 protocol.verbs

@@ -7,13 +7,13 @@ Rules
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from agentkernel.config import Tools
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Limits
+from agentkernel.replacing import removed, replacing
 from agentkernel.syscalls import builtin
 from agentkernel.syscalls.arguments import Check, validator
 from agentkernel.syscalls.builtin import Handler, Invocation
@@ -66,8 +66,8 @@ class Toolbox:
         if skill.name in self.tools:
             raise KernelError("TOOL_EXISTS", f"there is a tool named {skill.name!r}", {"tool": skill.name})
         try:
-            self._registered.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(self._registered / f"{skill.name}.yaml", payload)
+            with replacing(self._registered / f"{skill.name}.yaml") as file:
+                file.write(payload)
         except OSError as error:
             raise KernelError("TOOL_FAILED", f"{skill.name} can't be kept: {error.strerror}") from error
         return self._add(skill, "registered")
@@ -78,21 +78,12 @@ class Toolbox:
         if tool.source != "registered":
             raise KernelError("TOOL_INVALID", f"{name} was not registered, but is a {tool.source} tool")
         try:
-            (self._registered / f"{name}.yaml").unlink(missing_ok=True)
+            removed(self._registered / f"{name}.yaml")
         except OSError as error:
             raise KernelError("TOOL_FAILED", f"{name} can't be removed: {error.strerror}") from error
         for table in (self.tools, self.handlers, self._checks, self._skills):
             table.pop(name, None)
         return tool
-
-    @staticmethod
-    def _write(path: Path, payload: bytes) -> None:
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
 
     def _add(self, skill: Skill, source: str) -> Tool:
         tool = self.tools[skill.name] = Tool(
