@@ -31,8 +31,6 @@ from agentkernel.syscalls.gate import Gate
 from agentkernel.syscalls.workspace import greatest
 from agentkernel.table import ProcessTable
 
-_RETRY_SECONDS = 0.5  # while the disk is full
-
 _log = log.get("kernel")
 
 
@@ -93,17 +91,22 @@ class Processes:
             process.move(Event.WAIT, self.clock(), Wait.MEMORY)
         self._enroll(process, served)
         try:
-            await self.recorder.synced()
-            self._check_open()  # draining may have begun meanwhile
+            await self._check_begun(process)
         except KernelError:
+            self.recorder.withdraw(process)
             if not process.state.ended:
                 self._end(process, Event.KILL, "killed")
             raise
-        if process.state.ended:
-            raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
         process.sink = sink
         if wake:
             asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    async def _check_begun(self, process: Process) -> None:
+        """Wait until it may be told of. Raises JOURNAL_FULL, SHUTTING_DOWN, or PID_NOT_FOUND."""
+        await self.recorder.synced()
+        self._check_open()  # draining may have begun meanwhile
+        if process.state.ended:
+            raise KernelError("PID_NOT_FOUND", f"PID {process.pid} has ended")
 
     def _enroll(self, process: Process, served: Served) -> None:
         self.recorder.born(process, served.fingerprint)
@@ -196,12 +199,8 @@ class Processes:
 
     async def _show_when_written(self) -> None:
         while ready := len(self._unseen):
-            try:
-                await self.recorder.synced()
-            except KernelError:  # the disk is full
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                self._give_out(ready)
+            await self.recorder.written()
+            self._give_out(ready)
         self._waiting_for_disk = False
 
     def _give_out(self, count: int) -> None:

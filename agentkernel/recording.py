@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ _log = log.get("journal")
 
 _BEYOND_TRUST = 74  # EX_IOERR
 _MOST_RECORDS = 2048  # of a process, before they begin anew
+_RETRY_SECONDS = 0.5  # while the disk is full
 
 
 def open_journal(config: Config) -> Journal:
@@ -103,9 +105,20 @@ class Recorder:
             process.edited = self._kept[pid].tokens = len(process.tokens)
         self.journal.output(pid, start, text)
 
+    def withdraw(self, process: Process) -> None:
+        """The process has not begun after all: its key is free, and what was not committed of it is not."""
+        if process.plan.key:
+            self.journal.release(process.owner.name, process.plan.key)
+        if process.pid in self._kept and self.journal.withdraw(process.pid):
+            process.on_change = None
+            self._changed.pop(process.pid, None)
+            del self._kept[process.pid]
+
     def ended(self, process: Process) -> None:
         """Nothing follows of the process."""
         self._write_changes()
+        if process.pid not in self._kept:  # it was withdrawn
+            return
         del self._kept[process.pid]
         self._begun.pop(process.pid, None)
         self._recovered.pop(process.pid, None)
@@ -135,6 +148,14 @@ class Recorder:
             except JournalFailedError as error:
                 _give_up(error)
             self._paid = max(self._paid, owed)
+
+    async def written(self) -> None:
+        """As `synced`, however long the disk is full."""
+        while True:
+            try:
+                return await self.synced()
+            except KernelError:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def intend(self, pid: int, call: int, tool: str, digest: str, *, idempotent: bool) -> bool:
         """The process's call of that number begins; whether it had begun before."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from agentkernel.kernel import Kernel
 from agentkernel.process import Process
 from agentkernel.recording import Recorder
 from agentkernel.records import Standing
-from tests.by_hand import Screen
+from tests.by_hand import Bench, Screen
 
 MIXED = {"journal": {"durability": "mixed"}}
 POWER = {"journal": {"durability": "power"}}
@@ -33,6 +34,15 @@ def without_threads(journal: Journal, sync: Callable[[int], None] = lambda _file
     journal._thread.shutdown()
     journal._thread = journal._syncs._thread = AtOnce()
     journal._database._sync = sync
+
+
+@contextlib.contextmanager
+def no_room(bench: Bench) -> Iterator[None]:
+    """The kernel's journal takes nothing meanwhile."""
+    db = bench.kernel.recorder.journal._database._db
+    db.execute("PRAGMA query_only = ON")
+    yield
+    db.execute("PRAGMA query_only = OFF")
 
 
 class Witness(Screen):

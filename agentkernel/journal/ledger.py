@@ -72,6 +72,12 @@ class Ledger:
         entry = self.entries[pid] = Entry(owner, self.next_seq)
         return entry
 
+    def withdraw(self, pid: int) -> None:
+        """A process has not begun: none of its records will be written."""
+        entry = self.entries.pop(pid)
+        self.rows -= entry.rows
+        self.live_rows -= entry.rows
+
     def known(self, pid: int) -> Entry:
         """The process, live or ended. Raises ValueError."""
         entry = self.entries.get(pid)

@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from typing import Any, Literal
 from agentkernel.journal import ledger as ledgers
 from agentkernel.journal import reading
 from agentkernel.journal.database import Database, Sync
-from agentkernel.journal.errors import JournalError
+from agentkernel.journal.errors import JournalError, JournalFullError
 from agentkernel.journal.reading import Call, Standing
 from agentkernel.journal.syncing import Syncs
 from agentkernel.journal.upkeep import Retention, Upkeep
@@ -45,6 +46,7 @@ _PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)"
 _CONTENT = "INSERT INTO contents VALUES (?, ?)"
 _NO_CONTENT = "DELETE FROM contents WHERE id = ?"
 _CLAIM = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)"
+_RELEASE = "DELETE FROM keys WHERE owner = ? AND key = ?"
 
 
 class Journal:
@@ -151,6 +153,22 @@ class Journal:
         self._others.append((_CLAIM, (owner, key, pid, expires)))
         return pid
 
+    def release(self, owner: str, key: str) -> None:
+        """No process has the owner's key any more."""
+        self._claims[owner, key] = 0, -math.inf
+        self._others.append((_RELEASE, (owner, key)))
+
+    def withdraw(self, pid: int) -> bool:
+        """A process has not begun after all; False, and it has, when that was committed before."""
+        begun = next((row for row in self._others if row[0] == _BEGIN and row[1][0] == pid), None)
+        if begun is None:
+            return False
+        self._ledger.withdraw(pid)
+        self._others.remove(begun)
+        self._records = [record for record in self._records if record[1] != pid]
+        self._pages = [page for page in self._pages if page[0] != pid]
+        return True
+
     async def contents(self, contents: Sequence[bytes]) -> list[int]:
         """Commit, and write contents of pages, on a thread; the numbers by which `pages` then names them.
 
@@ -203,14 +221,15 @@ class Journal:
     def maintain(self, now: float) -> bool:
         """Commit, and do a bounded piece of what keeps the journal small; whether there was something to do.
 
-        The log is brought into the tables on a thread. Raises as `commit` does.
+        The log is brought into the tables on a thread; also a short one, when it can't become longer. Raises
+        as `commit` does.
         """
-        self._write()
-        running = self._checkpoint is not None and not self._checkpoint.done()
-        if not running and self._database.wal_has(WAL_PAGES):
-            self._checkpoint = self._thread.submit(self._database.checkpoint)
-            running = True
-        return running or self._upkeep.step(now)  # a piece would wait for the checkpoint to end
+        try:
+            self._write()
+        except JournalFullError:
+            self._bring_in(1)
+            raise
+        return self._bring_in(WAL_PAGES) or self._upkeep.step(now)  # it would wait for the checkpoint to end
 
     def close(self) -> None:
         """Commit and let another have it; once. Raises as `commit` does, but is closed then too.
@@ -288,6 +307,14 @@ class Journal:
 
     def _add(self, pid: int, entry: ledgers.Entry, kind: str, body: bytes) -> None:
         self._records.append((self._ledger.record(entry, len(body)), pid, kind, body))
+
+    def _bring_in(self, pages: int) -> bool:
+        """Begin a checkpoint of a log that has so many pages; whether one is under way."""
+        running = self._checkpoint is not None and not self._checkpoint.done()
+        if not running and self._database.wal_has(pages):
+            self._checkpoint = self._thread.submit(self._database.checkpoint)
+            running = True
+        return running
 
     def _write(self) -> bool:
         """Commit; whether there was something to."""

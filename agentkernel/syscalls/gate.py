@@ -218,7 +218,7 @@ class Gate:
             return
         if begun:
             raise ToolError("INTERRUPTED", "the kernel stopped while it ran: it may have been done, or not")
-        await self._recorder.synced()
+        await self._recorder.written()
 
     async def _perform(self, process: Process, caller: Caller, call: Call) -> str:
         """The call itself, if everything permits it. Raises ToolError."""

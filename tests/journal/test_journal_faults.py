@@ -118,6 +118,39 @@ ballast.unlink()
 assert list(Journal(path).replay()) == [(1, STANDS, b"kept")]
 """
 
+FULL_OF_LOG = """
+from pathlib import Path
+from agentkernel.journal.errors import JournalFullError
+from agentkernel.journal.reading import Call
+from agentkernel.journal.store import Journal, STANDS, WAL_PAGES
+from agentkernel.journal.upkeep import Retention
+
+path = Path({folder!r}) / "journal.db"
+journal = Journal(path, retention=Retention(processes=0))
+journal.begin(1, "ann", b"")
+journal.intent(1, Call(1, "calc", "d", idempotent=True))
+journal.result(1, 1, b"x" * 500_000)
+journal.commit()
+assert journal._database.checkpoint()
+journal.ended(1, 0.0)
+while journal.maintain(1.0):  # which leaves room in the tables
+    pass
+assert journal._database.checkpoint()
+journal.begin(2, "ann", b"")
+refused = 0
+for number in range(2000):
+    journal.compact(2, b"%d" % number)
+    try:
+        journal.maintain(1.0)
+    except JournalFullError:
+        refused += 1
+        assert not journal._database.wal_has(WAL_PAGES)
+        journal._checkpoint.result()
+        journal.commit()
+assert refused, "the disk was too large"
+assert list(journal.replay()) == [(2, STANDS, b"1999")]
+"""
+
 READ_ONLY = """
 import subprocess
 from pathlib import Path
@@ -160,6 +193,10 @@ def test_on_a_full_disk_nothing_is_lost_and_it_goes_on_when_there_is_room(tmp_pa
 
 def test_on_a_full_disk_no_page_is_lost_and_what_was_refused_leaves_none(tmp_path):
     run_on_a_disk_of(4 << 20, tmp_path, FULL_OF_PAGES.format(folder=str(tmp_path)))
+
+
+def test_a_log_that_fills_the_disk_is_brought_into_the_tables_and_begins_anew(tmp_path):
+    run_on_a_disk_of(2 << 20, tmp_path, FULL_OF_LOG.format(folder=str(tmp_path)))
 
 
 def test_on_a_disk_that_is_full_at_the_start_it_is_refused_and_nothing_is_lost(tmp_path):

@@ -238,6 +238,32 @@ def test_a_key_is_its_first_process_s_for_a_day_also_before_and_after_a_restart(
     again.close()
 
 
+def test_a_key_that_was_released_is_the_next_one_s_also_before_a_commit_and_after_a_restart(journal, path):
+    journal.claim("ann", "k", 1, 100.0)
+    journal.commit()
+    journal.release("ann", "k")
+    assert journal.claimed("ann", "k", 101.0) is None
+    journal.commit()
+    assert journal.claimed("ann", "k", 101.0) is None
+    assert journal.claim("ann", "k", 2, 101.0) == 2
+    journal.release("ann", "k")
+    again = reopened(journal, path)
+    assert again.claimed("ann", "k", 101.0) is None
+    again.close()
+
+
+def test_a_process_can_be_withdrawn_until_it_is_committed(journal, path):
+    journal.begin(1, "ann", b"a")
+    journal.begin(2, "ann", b"b")
+    assert journal.withdraw(1)
+    journal.commit()
+    assert list(journal.replay()) == [(2, STANDS, b"b")]
+    assert not journal.withdraw(2)
+    again = reopened(journal, path)
+    assert (list(again.replay()), again.processes) == ([(2, STANDS, b"b")], 1)
+    again.close()
+
+
 def test_it_says_what_it_is(journal, path):
     journal.begin(1, "ann", b"")
     assert repr(journal) == f"<Journal {path} mixed processes=1 buffered=2>"

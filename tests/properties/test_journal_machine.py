@@ -102,6 +102,18 @@ class JournalMachine(RuleBasedStateMachine):
         with pytest.raises(ValueError):
             self.journal.begin(pid, owner, body)
 
+    @rule(data=st.data(), owner=owners, body=bodies)
+    def withdraw(self, data: st.DataObject, owner: str, body: bytes) -> None:
+        """What has begun and was not committed has not, nor had its parent's memory."""
+        pid = self.given.next_pid
+        if self.some_live():
+            self.journal.fork(self.live(data)[0], pid)
+        self.journal.begin(pid, owner, body)
+        self.journal.append(pid, "tokens", body)
+        assert self.journal.withdraw(pid)
+        assert not self.journal.withdraw(pid)
+        self.journal.abandon(pid)
+
     @precondition(some_live)
     @rule(data=st.data(), texts=st.lists(bodies, max_size=6))
     def write(self, data: st.DataObject, texts: list[bytes]) -> None:
@@ -188,6 +200,11 @@ class JournalMachine(RuleBasedStateMachine):
         assert self.journal.claim(owner, key, pid, self.now) == expected
         if expires <= self.now:
             self.given.keys[owner, key] = pid, self.now + KEY_SECONDS
+
+    @rule(owner=owners, key=keys)
+    def release(self, owner: str, key: str) -> None:
+        self.journal.release(owner, key)
+        self.given.keys[owner, key] = 0, -1.0
 
     @rule(seconds=st.sampled_from([10.0, 60.0, KEY_SECONDS / 2]))
     def pass_time(self, seconds: float) -> None:
