@@ -75,6 +75,11 @@ class Calling(Turns):
         self._served(process).set_runnable(process, runnable=False)
         self.gate.begin(process)
 
+    async def may_call(self, process: Process) -> None:
+        """Return once the process's next call may begin."""
+        while process.pid in self._frozen:
+            await self._thaw.wait()
+
     def waits(self, process: Process, wait: Wait) -> None:
         """The process's call waits for this now."""
         if process.state is State.SUSPENDED:

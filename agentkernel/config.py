@@ -126,11 +126,12 @@ class Generation(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Bounds of the process table, of those waiting for a slot, and of an owner's snapshots."""
+    """Bounds of the process table, of those waiting for a slot, of an owner's snapshots and checkpoints."""
 
     processes: Count = 10_000
     queued: Count = 4096
     snapshots: Count = 64
+    checkpoints: Count = 16
     ended_processes: Count = 1_000
     term_grace_tokens: Count = 64
 
@@ -167,7 +168,8 @@ class Journaling(Section, frozen=True):
 
     `mixed`: what was acknowledged survives both, tokens the first; `power`: everything both; `off`: nothing
     either. Processes of a former kernel go on, or wait for RESUME. Of those that ended, `ended` are kept, for
-    `hours`, and `mb` of all that they put out.
+    `hours`, and `mb` of all that they put out. Every `checkpoint_minutes`, unless these are 0, each owner's
+    processes are saved as the checkpoint `auto`.
     """
 
     durability: Literal["mixed", "power", "off"] = "mixed"
@@ -175,6 +177,7 @@ class Journaling(Section, frozen=True):
     ended: Count = 10_000
     hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 366)] = 168.0
     mb: Count = 1024
+    checkpoint_minutes: Annotated[float, msgspec.Meta(ge=0, le=60 * 24 * 366)] = 0.0
 
 
 class Log(Section, frozen=True):

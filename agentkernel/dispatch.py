@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,10 @@ from agentkernel.config import Generation
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
 from agentkernel.payloads import (
+    parse_attach,
     parse_call,
+    parse_checkpoint,
+    parse_epoch,
     parse_exec,
     parse_file,
     parse_first,
@@ -30,6 +34,7 @@ from agentkernel.payloads import (
     parse_path,
     parse_pid,
     parse_range,
+    parse_restore,
     parse_seconds,
     parse_settings,
     parse_text,
@@ -76,7 +81,11 @@ class Dispatch:
                 raise KernelError("FORBIDDEN", f"{verb.name} is for administrators")
         if not verb.arguments and command.payload.strip():
             raise KernelError("BAD_PAYLOAD", f"{verb.name} takes no payload")
-        return HANDLERS[verb.name](self, session, command.payload)
+        payload = command.payload
+        if verb.writes:
+            pid, epoch, payload = parse_epoch(payload)
+            self.kernel.check_driver(session.principal, pid, session.sink, epoch)
+        return HANDLERS[verb.name](self, session, payload)
 
     # The connection
 
@@ -183,11 +192,10 @@ class Dispatch:
         self.kernel.continue_output(session.principal, pid)
         return Answer({"pid": pid}, f"Output of PID {pid} continued")
 
-    def attach(self, session: Session, payload: bytes) -> Answer:
-        pid, offset, rest = parse_range(payload, "ATTACH_INVALID")
-        if rest is not None:
-            raise KernelError("ATTACH_INVALID", "ATTACH takes a PID and an offset")
-        return report.attached(*self.kernel.attach(session.principal, pid, offset, session.sink))
+    async def attach(self, session: Session, payload: bytes) -> Answer:
+        pid, offset, take = parse_attach(payload)
+        sink = session.sink
+        return report.attached(*await self.kernel.attach(session.principal, pid, offset, sink, take=take))
 
     def detach(self, session: Session, payload: bytes) -> Answer:
         pid = parse_pid(payload)
@@ -249,6 +257,24 @@ class Dispatch:
         name = parse_name(parse_text(payload).strip())
         await self.kernel.drop_snapshot(session.principal, name)
         return Answer({"name": name}, f"Snapshot '{name}' dropped")
+
+    async def checkpoint(self, session: Session, payload: bytes) -> Answer:
+        pid, name = parse_checkpoint(payload)
+        return memoryreport.checkpointed(await self.kernel.checkpoint(session.principal, pid, name))
+
+    async def restore(self, session: Session, payload: bytes) -> Answer:
+        name, as_new = parse_restore(payload)
+        found = await self.kernel.restore(session.principal, name, as_new=as_new)
+        return memoryreport.restored(name, [(process.pid, was) for process, was in found])
+
+    async def list_checkpoints(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
+        found = await asyncio.to_thread(self.kernel.checkpoints.visible, session.principal)
+        return memoryreport.checkpoint_list(found)
+
+    async def drop_checkpoint(self, session: Session, payload: bytes) -> Answer:
+        name = parse_name(parse_text(payload).strip(), "CHECKPOINT_INVALID")
+        await asyncio.to_thread(self.kernel.checkpoints.drop, session.principal, name)
+        return Answer({"name": name}, f"Checkpoint '{name}' dropped")
 
     async def memw(self, session: Session, payload: bytes) -> Answer:
         pid, offset, data = parse_write(payload)

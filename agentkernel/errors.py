@@ -72,6 +72,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "INVALID_PID": ErrorSpec(_CLIENT, False, "that is no PID", 64),
     "PID_NOT_FOUND": ErrorSpec(_CLIENT, False, "no live process has that PID", 66),
     "WRONG_STATE": ErrorSpec(_CLIENT, False, "the process is not in a state that allows it", 65),
+    "STALE_EPOCH": ErrorSpec(_CLIENT, False, "another has taken the process over", 73),
     "ATTACH_INVALID": ErrorSpec(_CLIENT, False, "the process has not put out so many bytes", 65),
     "LOG_GONE": ErrorSpec(_RESOURCE, False, "that output is no longer kept", 66),
     "JOURNAL_FULL": ErrorSpec(_RESOURCE, True, "the journal's disk is full or read-only", 74),
@@ -91,6 +92,14 @@ ERRORS: dict[str, ErrorSpec] = {
     "SNAPSHOT_EXISTS": ErrorSpec(_CLIENT, False, "a snapshot of that name exists; drop it first", 73),
     "SNAPSHOT_LIMIT": ErrorSpec(_RESOURCE, False, "the owner's snapshots are at their limit", 75),
     "SNAPSHOT_FAILED": ErrorSpec(_KERNEL, True, "the snapshot could not be written or read", 74),
+    "CHECKPOINT_INVALID": ErrorSpec(
+        _CLIENT, False, "a PID or all, and a name of 1 to 64 letters, digits, . _ -", 65
+    ),
+    "CHECKPOINT_NOT_FOUND": ErrorSpec(_CLIENT, False, "no checkpoint of that name", 66),
+    "CHECKPOINT_LIMIT": ErrorSpec(_RESOURCE, False, "the owner's checkpoints are at their limit", 75),
+    "CHECKPOINT_FAILED": ErrorSpec(_KERNEL, True, "the checkpoint could not be written", 74),
+    "RESTORE_BUSY": ErrorSpec(_CLIENT, False, "its PID is taken; restore it as new", 73),
+    "RESTORE_FAILED": ErrorSpec(_RESOURCE, False, "the checkpoint can't be gone on from here", 69),
     "ESANDBOX": ErrorSpec(_RESOURCE, False, "no jail as asked can be made here", 69),
 }
 

@@ -11,13 +11,13 @@ import asyncio
 from typing import Any
 
 from agentkernel import log
+from agentkernel.checkpointing import Checkpointing
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.process import Event, Message, Owner, Priority, Process, Sink, State, Wait
 from agentkernel.request import ExecRequest, changed, fork
 from agentkernel.serving import Served
 from agentkernel.snapshots import Snapshot
-from agentkernel.toolverbs import ToolVerbs
 
 # What a process waits for that puts out nothing by itself.
 _QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
@@ -25,7 +25,7 @@ _QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
 _log = log.get("kernel")
 
 
-class Kernel(ToolVerbs):
+class Kernel(Checkpointing):
     """Everything that outlives a connection. Made inside a running event loop."""
 
     # Processes
@@ -214,58 +214,6 @@ class Kernel(ToolVerbs):
         process.move(Event.WAKE, self.clock())
         self._wake(process)
         return process
-
-    def attach(self, owner: Owner, pid: int, offset: int | None, sink: Sink) -> tuple[Process, int, int]:
-        """Send the sink what the process puts out, from a byte on: from now on, without one; with its size.
-
-        It gets what there is once the caller has told of it. Raises WRONG_STATE, ATTACH_INVALID, LOG_GONE.
-        """
-        process = self.find(owner, pid)
-        if process.sink is sink:
-            raise KernelError("WRONG_STATE", f"PID {pid} streams here already")
-        size = self._shown(process)
-        start = size if offset is None else offset
-        if any(byte & 0xC0 == 0x80 for byte in self._at(pid, start, size)):
-            raise KernelError("ATTACH_INVALID", f"byte {start} is inside a character")
-        marker = process.marker(self.clock()) if process.state.ended else b""
-        self.readers.attach(process, sink, start, marker)
-        asyncio.get_running_loop().call_soon(self.readable, pid, sink)
-        return process, start, size
-
-    def detach(self, owner: Owner, pid: int, sink: Sink) -> Process:
-        """Send the sink nothing more of the process, which goes on. Raises WRONG_STATE."""
-        process = self.find(owner, pid)
-        attached = self.readers.detach(pid, sink)
-        if process.sink is sink:
-            process.sink, attached = None, True
-        if not attached:
-            raise KernelError("WRONG_STATE", f"PID {pid} sends nothing here")
-        self.readable(pid, sink)
-        return process
-
-    def logs(self, owner: Owner, pid: int, offset: int, length: int | None) -> tuple[bytes, int]:
-        """What the process has put out, from a byte on, and its size; also of one of a former kernel.
-
-        Raises ATTACH_INVALID or LOG_GONE.
-        """
-        kept = self.recorder.kept(pid)
-        if kept is None:
-            self.find(owner, pid)
-            raise KernelError("LOG_GONE", f"the output of PID {pid} is not kept")
-        name, size = kept
-        if not owner.admin and owner.name != name:
-            raise KernelError("FORBIDDEN", f"PID {pid} belongs to another owner")
-        self._at(pid, offset, size)
-        most = self.config.server.body_bytes
-        return self.recorder.output(pid, offset, most if length is None else min(length, most)), size
-
-    def _at(self, pid: int, offset: int, size: int) -> bytes:
-        if offset > size:
-            raise KernelError("ATTACH_INVALID", f"PID {pid} has put out {size} bytes", {"size": size})
-        found = self.recorder.output(pid, offset, 1)
-        if offset < size and not found:
-            raise KernelError("LOG_GONE", f"the output of PID {pid} from {offset} on is not kept")
-        return found
 
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""

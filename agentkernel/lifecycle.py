@@ -76,6 +76,7 @@ class Lifecycle(Calling):
         """A client is gone: each of its processes does as its `on_disconnect` says."""
         self.events.unsubscribe(sink)
         self.readers.forget(sink)
+        self.drivers.gone(sink)
         for process in self.table:
             if process.sink is not sink:
                 continue
@@ -262,16 +263,7 @@ class Lifecycle(Calling):
         if process.terminating:
             self._end(process, Event.TERMINATE, "terminated")
             return
-        process.turn_over, process.turn_end, process.reason = True, None, end
-        process.changed()
-        if process.state is not State.SUSPENDED:
-            process.move(Event.WAIT, self.clock(), Wait.INPUT, end)
-            self._served(process).set_runnable(process, runnable=False)
-        generated = process.turn_before + process.turn_tokens
-        self.events.emit("turn_finished", process, reason=end, tokens_generated=generated)
-        self._settled.set()
-        if self.draining and not self._goes_on_later:
-            self._end(process, Event.TERMINATE, "shutdown")
+        self._rest(process, end)
 
 
 def _pieces(output: port.Output) -> list[bytes]:

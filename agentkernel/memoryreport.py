@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from agentkernel.checkpoints import Checkpoint
 from agentkernel.kernel import Kernel
 from agentkernel.process import Process
 from agentkernel.protocol.connection import Answer
@@ -32,6 +33,40 @@ def snapshot_list(snapshots: list[Snapshot]) -> Answer:
     ]
     text = "\n".join([f"Snapshots ({len(rows)})", *(line(row) for row in rows)])
     return Answer({"total_snapshots": len(rows), "snapshots": rows}, text)
+
+
+def checkpointed(checkpoint: Checkpoint) -> Answer:
+    """CHECKPOINT's reply."""
+    row = _checkpoint(checkpoint)
+    pids = " ".join(map(str, row["pids"]))
+    return Answer(row, f"Checkpoint '{row['name']}' of PID {pids}: {row['bytes']} bytes")
+
+
+def checkpoint_list(checkpoints: list[Checkpoint]) -> Answer:
+    """LIST_CHECKPOINTS' reply."""
+    rows = [_checkpoint(each) for each in checkpoints]
+    text = "\n".join([f"Checkpoints ({len(rows)})", *(line(row) for row in rows)])
+    return Answer({"total_checkpoints": len(rows), "checkpoints": rows}, text)
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    manifest = checkpoint.manifest
+    return {
+        "name": manifest.name,
+        "owner": manifest.owner,
+        "pids": [held.pid for held in manifest.processes],
+        "tokens": sum(held.tokens for held in manifest.processes),
+        "bytes": checkpoint.bytes,
+        "created": round(manifest.created, 3),
+        "file": checkpoint.path.name,
+    }
+
+
+def restored(name: str, pids: list[tuple[int, int]]) -> Answer:
+    """RESTORE's reply: each PID, and which it was."""
+    rows = [{"pid": pid, "was": was} for pid, was in pids]
+    text = " ".join(str(pid) if pid == was else f"{pid} (was {was})" for pid, was in pids)
+    return Answer({"name": name, "processes": rows}, f"Restored from '{name}': PID {text}")
 
 
 def written(pid: int, size: int, pages: int | None) -> Answer:

@@ -5,11 +5,13 @@ Every function raises KernelError for what it can't take; `missing` and `invalid
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import cast
 
 import msgspec
 
+from agentkernel.config import Count
 from agentkernel.errors import KernelError
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
@@ -19,6 +21,9 @@ _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
 _END = re.compile(rb"[\n|]")
 _RANGE = re.compile(r"(?:([0-9]{1,18})(?:\s+([0-9]{1,18}))?)?")
+_NAMED = re.compile(rb"\s*(?P<pid>[0-9]{1,18})(?:@(?P<epoch>[0-9]{1,18}))?(?![^\s|])")
+_OBJECT = re.compile(rb"\A\s*(\{[^{}]*\})")
+_FROM = re.compile(r"(?:([0-9]{1,18})(?!\S)\s*)?(take)?", re.IGNORECASE)
 _FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -33,10 +38,10 @@ def parse_text(payload: bytes, code: str = "BAD_PAYLOAD") -> str:
     return text
 
 
-def parse_name(text: str) -> str:
-    """A snapshot's name."""
+def parse_name(text: str, code: str = "SNAPSHOT_INVALID") -> str:
+    """A snapshot's name, or a checkpoint's."""
     if not re.match(SNAPSHOT_NAME, text):
-        raise KernelError("SNAPSHOT_INVALID")
+        raise KernelError(code)
     return text
 
 
@@ -61,6 +66,7 @@ def parse_pid(payload: bytes, missing: str = "MISSING_PID", invalid: str = "INVA
 class _PidObject(msgspec.Struct):
     pid: int | str | None = None
     session_id: str = ""
+    epoch: Count | None = None
 
 
 def _json_pid(payload: bytes, invalid: str) -> bytes:
@@ -70,6 +76,20 @@ def _json_pid(payload: bytes, invalid: str) -> bytes:
         raise KernelError(invalid, str(error)) from error
     value = named.session_id.removeprefix("session-") if named.pid is None else named.pid
     return str(value).encode()
+
+
+def parse_epoch(payload: bytes) -> tuple[int, int | None, bytes]:
+    """The PID, the epoch that it is named with (`7@2`, or `epoch` of the object), the payload without that.
+
+    What can't be read has PID 0, and is for others to refuse.
+    """
+    if match := _NAMED.match(payload):
+        epoch = None if match["epoch"] is None else int(match["epoch"])
+        return int(match["pid"]), epoch, match["pid"] + payload[match.end() :]
+    for text in (payload, *_OBJECT.findall(payload)[:1]):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, KernelError):
+            return parse_pid(text), msgspec.json.decode(text, type=_PidObject).epoch, payload
+    return 0, None, payload
 
 
 def parse_seconds(text: str) -> float:
@@ -174,6 +194,34 @@ def parse_call(payload: bytes) -> tuple[int, int, str]:
     if not re.fullmatch(r"[1-9][0-9]{0,17}", number):
         raise KernelError("BAD_PAYLOAD", f"{number[:32]!r} is no number of a call")
     return pid, int(number), reason.strip()
+
+
+def parse_checkpoint(payload: bytes) -> tuple[int | None, str]:
+    """The PID, or None for all, and a name, which follows from it if there is none."""
+    first, name = parse_first(payload)
+    if first.startswith(b"{") or first.isdigit():
+        pid = parse_pid(first)
+        return pid, parse_name(name or f"pid-{pid}", "CHECKPOINT_INVALID")
+    if first.lower() not in (b"all", b""):
+        first, name = b"", parse_text(payload).strip()
+    return None, parse_name(name or "all", "CHECKPOINT_INVALID")
+
+
+def parse_restore(payload: bytes) -> tuple[str, bool]:
+    """A checkpoint's name, and whether its processes come back as new ones."""
+    name, *how = parse_text(payload).split() or ["all"]
+    if how and [word.lower() for word in how] != ["as", "new"]:
+        raise KernelError("CHECKPOINT_INVALID", "RESTORE takes a name and perhaps: as new")
+    return parse_name(name, "CHECKPOINT_INVALID"), bool(how)
+
+
+def parse_attach(payload: bytes) -> tuple[int, int | None, bool]:
+    """The PID, an offset if there is one, and whether the process is taken over."""
+    first, rest = parse_first(payload)
+    pid, match = parse_pid(first), _FROM.fullmatch(rest)
+    if match is None:
+        raise KernelError("ATTACH_INVALID", "ATTACH takes a PID, an offset perhaps, and perhaps: take")
+    return pid, None if match[1] is None else int(match[1]), match[2] is not None
 
 
 def parse_range(payload: bytes, code: str, *pid_codes: str) -> tuple[int, int | None, int | None]:

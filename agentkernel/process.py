@@ -230,6 +230,7 @@ class Process:
     base_group: str = ""  # those whose prefixes it may use besides: its snapshot's
     parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
+    epoch: int = 1  # of who drives it: one more whenever another takes over
 
     state: State = State.READY
     wait: Wait | None = None

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from agentkernel import log
 from agentkernel.backing import Backing
+from agentkernel.checkpoints import Checkpoints
 from agentkernel.config import Config, Generation
+from agentkernel.driving import Drivers
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.events import Events
@@ -54,6 +56,7 @@ class Processes:
         self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
         self.clock = asyncio.get_running_loop().time
         self.recorder = Recorder(open_journal(config), self.clock)
+        self.drivers = Drivers()
         self.readers = Readers(self.recorder.output)
         # What an earlier process left stays its own.
         first = max(self.recorder.journal.next_pid, greatest(Path(config.workspace)) + 1)
@@ -64,6 +67,10 @@ class Processes:
         self.events = Events()
         state, memory = Path(config.state), config.memory
         self.snapshots = Snapshots(state / "snapshots", config.limits.snapshots)
+        self.checkpoints = Checkpoints(state / "checkpoints", config.limits.checkpoints)
+        self._saving = asyncio.Lock()  # one checkpoint at a time
+        self._frozen: set[int] = set()  # PIDs of processes whose calls wait until their files are saved
+        self._thaw = asyncio.Event()
         spill = state / "memory" if memory.process_disk_mb else None
         self.memory = Memory(memory.process_ram_mb * MIB, memory.process_disk_mb * MIB, spill)
         self.backing = Backing(self.memory, self.recorder)
@@ -98,6 +105,8 @@ class Processes:
                 self._end(process, Event.KILL, "killed")
             raise
         process.sink = sink
+        if sink is not None:
+            self.drivers.begin(process.pid, sink)
         if wake:
             asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
 
@@ -110,6 +119,10 @@ class Processes:
 
     def _enroll(self, process: Process, served: Served) -> None:
         self.recorder.born(process, served.fingerprint)
+        self._enlist(process)
+
+    def _enlist(self, process: Process) -> None:
+        """A process that is written down is there."""
         self.table.add(process)
         self.gate.open(process)
         self.counters["execs"] += 1
@@ -139,6 +152,7 @@ class Processes:
             served.close(process)
         self.backing.forget(process.pid)
         self.gate.forget(process)
+        self.drivers.end(process.pid)
         self._settle(process)
         self.recorder.ended(process)
         self._changing.discard(process.pid)

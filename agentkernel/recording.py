@@ -29,7 +29,7 @@ from agentkernel.journal.reading import Call as Intent
 from agentkernel.journal.store import Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.process import Owner, Process, TurnEnd
-from agentkernel.records import Standing, Tokens, Took, Whole, encode, packed, replayed
+from agentkernel.records import Saved, Standing, Tokens, Took, Whole, encode, packed, replayed
 
 _log = log.get("journal")
 
@@ -204,6 +204,42 @@ class Recorder:
         process, _ = self._replayed(records)[pid]
         process.ended = process.since
         return process
+
+    def save(self, process: Process) -> Saved:
+        """The live process as it stands now, for a checkpoint."""
+        self.commit()
+        whole = Whole.of(process, self._kept[process.pid].fingerprint, self._clock())
+        if not process.calling:
+            return Saved(whole)
+        begun = any(known.call == process.called for known in self.journal.calls(process.pid))
+        return Saved(whole, begun, self.result(process.pid, process.called))
+
+    def reborn(self, process: Process, saved: Saved, output: Iterable[bytes]) -> None:
+        """A process of a checkpoint lives, again or as another; `output` is all so far.
+
+        Raises JOURNAL_FULL.
+        """
+        fingerprint, before = saved.whole.birth.fingerprint, process.called - process.calling
+        body = encode(Whole.of(process, fingerprint, self._clock()))
+        if self.journal.kept(process.pid) is None:
+            self.journal.begin(process.pid, process.owner.name, body)
+            start = 0
+            for text in output:
+                self.journal.output(process.pid, start, text)
+                start += len(text)
+        else:
+            try:
+                self.journal.revive(process.pid, body, process.offset, before)
+            except JournalFullError as error:
+                raise KernelError("JOURNAL_FULL", str(error)) from error
+        if saved.begun:
+            call = process.calls[0]
+            self.journal.intent(process.pid, Intent(process.called, call.name, "", idempotent=False))
+            self._recovered[process.pid] = process.called
+        if saved.result is not None:
+            self.journal.result(process.pid, process.called, saved.result.encode())
+        self._owed += 1
+        self._watch(process, fingerprint)
 
     def _replayed(self, records: Iterable[tuple[int, str, bytes]]) -> dict[int, tuple[Process, str]]:
         found = replayed(records, self._clock())

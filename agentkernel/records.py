@@ -54,6 +54,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str = ""
     base_group: str = ""
     parent: int = 0
+    epoch: int = 1
     state: State = State.READY
     wait: Wait | None = None
     reason: str = ""
@@ -127,6 +128,14 @@ class Whole(msgspec.Struct, frozen=True):
         return made
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """A process in a checkpoint: with it, whether the call that it makes had begun, and what that came to."""
+
+    whole: Whole
+    begun: bool = False
+    result: str | None = None
+
+
 class Took(msgspec.Struct, array_like=True, frozen=True):
     """What a step brought: tokens packed, bytes of text, random numbers used, the turn's end."""
 
@@ -145,6 +154,7 @@ class Tokens(msgspec.Struct, array_like=True, frozen=True):
 
 encode = msgspec.msgpack.Encoder().encode
 _whole = msgspec.msgpack.Decoder(Whole).decode
+saved = msgspec.msgpack.Decoder(Saved).decode
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "standing": msgspec.msgpack.Decoder(Standing).decode,
     "took": msgspec.msgpack.Decoder(Took).decode,

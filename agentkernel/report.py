@@ -154,6 +154,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "seed": process.plan.sampling.seed,
         "interactive": process.plan.interactive,
         "parent": process.parent,
+        "epoch": process.epoch,
         "context_tokens": len(process.tokens),
         "context_strategy": process.plan.context_strategy,
         "on_disconnect": process.plan.on_disconnect,
@@ -278,6 +279,7 @@ def generation(kernel: Kernel) -> Answer:
 def attached(process: Process, offset: int, size: int) -> Answer:
     """ATTACH's reply."""
     data = {"pid": process.pid, "offset": offset, "size": size, "state": process.state.value}
+    data["epoch"] = process.epoch
     return Answer(data, f"Attached to PID {process.pid} at byte {offset} of {size}")
 
 

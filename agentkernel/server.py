@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             self._waiting = item.verb == "WAIT"
             pending = self._finish(item, request_id, answer)
             self._task = asyncio.get_running_loop().create_task(pending)
-        elif VERBS[item.verb].durable and self._kernel.recorder.owes:
+        elif VERBS[item.verb].writes and self._kernel.recorder.owes:
             pending = self._finish(item, request_id, _already(answer))
             self._task = asyncio.get_running_loop().create_task(pending)
         else:
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
     async def _finish(self, item: Command, request_id: str, pending: Awaitable[Answer]) -> None:
         try:
             answer = await pending
-            if VERBS[item.verb].durable:
+            if VERBS[item.verb].writes:
                 await self._kernel.recorder.synced()
             self._succeed(item, request_id, answer)
         except Exception as error:  # noqa: BLE001 - the edge: any fault ends this command alone

@@ -11,8 +11,9 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -118,16 +119,22 @@ class Served:
 
     async def admit(self, process: Process) -> None:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
-        self._admitting += 1
-        try:
+        with self.expecting():
             opened = await self._ask(self._open_request(process))
-        finally:
-            self._admitting -= 1
         if opened.tokens:  # it is none that goes on
             process.edit(0, 0, opened.tokens)
             process.turns, process.closing = opened.turns, opened.closing
         process.prompt_tokens = len(process.tokens)
         self._add(process)
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Somebody is about to use it: it stays."""
+        self._admitting += 1
+        try:
+            yield
+        finally:
+            self._admitting -= 1
 
     async def readmit(self, process: Process) -> bool:
         """Open a process of a former kernel where it stands; False, and it has failed, when that can't be."""

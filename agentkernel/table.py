@@ -32,10 +32,16 @@ class ProcessTable:
 
     def new_pid(self) -> int:
         """A PID nobody had, with a place for its process; raises SPAWN_FAILED when the table is full."""
+        return self.claim(self._next_pid)
+
+    def claim(self, pid: int) -> int:
+        """The PID of a process that comes back, with a place for it. Raises SPAWN_FAILED or RESTORE_BUSY."""
+        if pid in self._live or pid in self._promised:
+            raise KernelError("RESTORE_BUSY", f"PID {pid} lives", {"pid": pid})
         if len(self._live) + len(self._promised) >= self._live_limit:
             details = {"limit": self._live_limit}
             raise KernelError("SPAWN_FAILED", f"{self._live_limit} processes live", details)
-        pid, self._next_pid = self._next_pid, self._next_pid + 1
+        self._next_pid = max(self._next_pid, pid + 1)
         self._promised.add(pid)
         return pid
 
@@ -44,17 +50,22 @@ class ProcessTable:
         self._promised.discard(pid)
 
     def add(self, process: Process) -> None:
-        """Put a process that has a PID from `new_pid` into the table."""
+        """Put a process that has a PID from `new_pid` or `claim` into the table."""
         self._promised.remove(process.pid)
+        self._ended.pop(process.pid, None)
         self._live[process.pid] = process
 
     def restore(self, process: Process) -> None:
         """Put a process of a former kernel into the table."""
         self._live[process.pid] = process
 
+    def get(self, pid: int) -> Process | None:
+        """The process, if it lives."""
+        return self._live.get(pid)
+
     def live(self, pid: int) -> Process:
         """The live process; raises PID_NOT_FOUND."""
-        process = self._live.get(pid)
+        process = self.get(pid)
         if process is None:
             what = "has ended" if pid in self._ended else "is unknown"
             raise KernelError("PID_NOT_FOUND", f"PID {pid} {what}")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from agentkernel.attaching import Attaching
 from agentkernel.errors import KernelError
-from agentkernel.lifecycle import Lifecycle
 from agentkernel.process import Owner, Process
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.people import Question
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 _NO_FAULT_OF_THE_PATH = ("QUOTA_EXCEEDED", "TOO_LARGE", "PERMISSION_DENIED", "ESANDBOX", "TOOL_FAILED")
 
 
-class ToolVerbs(Lifecycle):
+class ToolVerbs(Attaching):
     """The part of the kernel's methods that concerns calls."""
 
     def tools(self) -> list[Tool]:

@@ -41,6 +41,7 @@ journal.database
 journal.pages
 journal.ledger
 journal.reading
+journal.reviving
 journal.upkeep
 journal.shrinking
 journal.verification
@@ -49,12 +50,14 @@ journal.store
 records
 recording
 readers
+driving
 shares
 scheduler
 prefixes
 pages
 context
 snapshots
+checkpoints
 spill
 usage
 memory
@@ -122,7 +125,9 @@ processes
 turns
 calling
 lifecycle
+attaching
 toolverbs
+checkpointing
 kernel
 explain
 toolreport

@@ -136,7 +136,7 @@ def test_whichever_commit_is_the_last_the_text_is_that_of_an_undisturbed_run(tmp
             before = bench.kernel.recorder.journal.output_size(1)
             if 1 in alive:
                 process = bench.kernel.find(ME, 1)
-                bench.kernel.attach(ME, 1, before, bench.screen)
+                await bench.kernel.attach(ME, 1, before, bench.screen)
                 await to_the_end(bench)
                 if "INTERRUPTED" not in context(process) and "Interrupted" not in said(bench, 1):
                     assert (process.reason, process.generated) == (reason, generated)

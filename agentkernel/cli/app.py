@@ -17,6 +17,7 @@ import click
 
 from agentkernel import __version__
 from agentkernel.cli.audit import audit
+from agentkernel.cli.checkpoints import checkpoint, checkpoints, restore
 from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
 from agentkernel.cli.journal import journal
@@ -38,7 +39,8 @@ from agentkernel.hub import PullError
 _USAGE = 2
 _COMMANDS = (
     *(serve, run, attach, output, ps, wait, kill, term, suspend, resume, answer, approve, deny),
-    *(models, snapshots, tools, workspace, status, why, mem, logs, audit, journal, doctor, config),
+    *(checkpoint, restore, checkpoints, models, snapshots, tools, workspace, status, why, mem, logs),
+    *(audit, journal, doctor, config),
 )
 
 

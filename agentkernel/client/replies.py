@@ -129,6 +129,7 @@ class ProcessStatus(msgspec.Struct):
     seed: int = 0
     interactive: bool = False
     parent: int = 0
+    epoch: int = 1
     context_tokens: int = 0
     context_strategy: str = ""
     on_disconnect: str = ""
@@ -303,6 +304,45 @@ class SnapshotList(msgspec.Struct):
 
 class DroppedSnapshot(msgspec.Struct):
     """DROP_SNAPSHOT."""
+
+    name: str
+
+
+class Checkpoint(msgspec.Struct):
+    """CHECKPOINT, and one row of LIST_CHECKPOINTS; `created` is Unix time, `file` in the kernel's folder."""
+
+    name: str
+    owner: str
+    pids: list[int]
+    tokens: int
+    bytes: int
+    created: float
+    file: str
+
+
+class CheckpointList(msgspec.Struct):
+    """LIST_CHECKPOINTS."""
+
+    total_checkpoints: int
+    checkpoints: list[Checkpoint]
+
+
+class RestoredProcess(msgspec.Struct):
+    """A process that is back, and the PID that it had."""
+
+    pid: int
+    was: int
+
+
+class Restored(msgspec.Struct):
+    """RESTORE."""
+
+    name: str
+    processes: list[RestoredProcess]
+
+
+class DroppedCheckpoint(msgspec.Struct):
+    """DROP_CHECKPOINT."""
 
     name: str
 

@@ -220,6 +220,26 @@ def drop_snapshot(name: str) -> Request[replies.DroppedSnapshot]:
     return Request("DROP_SNAPSHOT", replies.DroppedSnapshot, name.encode())
 
 
+def checkpoint(pid: int | None = None, name: str = "") -> Request[replies.Checkpoint]:
+    """Save a process, or all of one's own, under a name, `all` or `pid-N` when that is empty."""
+    return Request("CHECKPOINT", replies.Checkpoint, _words("all" if pid is None else pid, name))
+
+
+def restore(name: str = "all", *, as_new: bool = False) -> Request[replies.Restored]:
+    """Bring back the processes of a checkpoint; `attach` for their output."""
+    return Request("RESTORE", replies.Restored, _words(name, "as new" if as_new else ""))
+
+
+def list_checkpoints() -> Request[replies.CheckpointList]:
+    """One's own checkpoints; of all owners for an administrator."""
+    return Request("LIST_CHECKPOINTS", replies.CheckpointList)
+
+
+def drop_checkpoint(name: str) -> Request[replies.DroppedCheckpoint]:
+    """Forget one of one's own."""
+    return Request("DROP_CHECKPOINT", replies.DroppedCheckpoint, name.encode())
+
+
 def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Written]:
     """Write to a process's memory; a write that finds no room may be queued, and the process waits."""
     return Request("MEMW", memoryreplies.Written, _words(pid, offset) + b"\n" + data)

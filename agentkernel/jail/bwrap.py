@@ -13,17 +13,16 @@ import subprocess
 from pathlib import Path
 
 from agentkernel.jail import python, seccomp
-from agentkernel.jail.launch import ENVIRONMENT, Launch, memory_file
+from agentkernel.jail.launch import DEVICES, ENVIRONMENT, SYSTEM, Launch, limited, memory_file
 from agentkernel.jail.port import Job
 
 PROGRAM = "/usr/bin/bwrap"
-_PRLIMIT = "/usr/bin/prlimit"
 _ISOLATION = (
     "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --cap-drop ALL --clearenv"
     " --uid 1000 --gid 1000 --hostname jail"
 )
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _ARGS, _SECCOMP, _STATUS, _WORKSPACE = 3, 4, 5, 6  # descriptors in bwrap
+_RAN = b'"exit-code"'  # it tells that of the program
 
 
 def missing() -> str:
@@ -42,6 +41,7 @@ class Bwrap:
     """Jails by bubblewrap."""
 
     layers = ("namespaces", "files", "capabilities", "seccomp", "limits")
+    processes = 2  # its monitor and its init
 
     def __init__(self, *, own_user: bool) -> None:
         self._own_user = own_user
@@ -58,14 +58,14 @@ class Bwrap:
         temporary = (memory_file("\0".join(options).encode() + b"\0"), memory_file(self._filter))
         descriptors = (*temporary, status, workspace) if isinstance(workspace, int) else (*temporary, status)
         argv = [PROGRAM, "--args", str(_ARGS), "--", *self._command(job)]
-        return Launch(argv, {}, descriptors, temporary, reports=True)
+        return Launch(argv, {}, descriptors, temporary, wraps=True, proof=_RAN)
 
     def _command(self, job: Job) -> list[str]:
         command = list(job.argv) if job.code is None else python.command(python.interpreter() or "")
         if self._own_user:
             return command
         # The user runs more than this jail; inside, its namespace counts the jail's processes alone.
-        return [_PRLIMIT, f"--nproc={job.limits.pids + 2}", "--", *command]
+        return limited({"nproc": (job.limits.pids + self.processes,) * 2}, command)
 
     def _writable(self, job: Job, workspace: int | str | None) -> list[str]:
         share = str((job.limits.memory_mb << 20) // 4)
@@ -82,8 +82,8 @@ class Bwrap:
 
 def _system() -> list[str]:
     """/usr, and what lies beside it where the host hasn't moved all below /usr."""
-    options = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
-    for path in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")):
+    options = []
+    for path in map(Path, SYSTEM):
         if path.is_symlink():
             options += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
@@ -93,6 +93,6 @@ def _system() -> list[str]:
 
 def _devices() -> list[str]:
     options = ["--dir", "/dev"]
-    for path in _DEVICES:
+    for path in DEVICES:
         options += ["--dev-bind", path, path]
     return options

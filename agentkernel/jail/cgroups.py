@@ -22,7 +22,6 @@ from agentkernel.jail.port import Limits
 _PREFIX = "agentkernel-"
 _PLACES = "user.agentkernel"  # an attribute of a run's folder
 _GONE_MS = 1000  # how long killed processes may take to be gone
-_OWN_PROCESSES = 2  # of the jail itself: its monitor and its init
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,9 @@ class Slot:
         """Open the descriptors that a process writes "0" to in order to enter."""
         return tuple(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders)
 
-    def prepare(self, limits: Limits) -> None:
-        """Set the bounds, and count from here."""
-        bounds = limits.memory_mb << 20, limits.pids + _OWN_PROCESSES
+    def prepare(self, limits: Limits, processes: int) -> None:
+        """Set the bounds, so many processes of the jail's own besides, and count from here."""
+        bounds = limits.memory_mb << 20, limits.pids + processes
         if bounds != self._bounds:
             self._bound(*bounds)
             self._bounds = bounds

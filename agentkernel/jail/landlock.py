@@ -13,16 +13,14 @@ import shutil
 from collections.abc import Callable
 
 from agentkernel.jail import python, restrict, seccomp
-from agentkernel.jail.launch import ENVIRONMENT, Launch
+from agentkernel.jail.launch import DEVICES, ENVIRONMENT, SYSTEM, Launch
 from agentkernel.jail.port import Job
 
 _NEEDED = 6  # the version that keeps signals in
 _READ = restrict.EXECUTE | restrict.READ_FILE | restrict.READ_DIRECTORY
 _WRITE = restrict.WRITE_FILE | restrict.REMOVE | restrict.MAKE | restrict.REFER | restrict.TRUNCATE
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
 _WORKSPACE = 3  # the descriptor that it comes by where it has no path that is ours
 _FILES = ("/etc/ld.so.cache",)
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def missing() -> str:
@@ -36,6 +34,7 @@ class Landlock:
     """Programs that have given up files, network, signals and most system calls."""
 
     layers = ("files", "seccomp", "limits")
+    processes = 0
 
     def __init__(self) -> None:
         self._filter = seccomp.program() or b""
@@ -45,9 +44,9 @@ class Landlock:
 
         def confine() -> None:
             _enter(workspace)
-            rules: list[restrict.Rule] = [(path, _READ) for path in _SYSTEM]
+            rules: list[restrict.Rule] = [(path, _READ) for path in SYSTEM]
             rules += [(path, restrict.READ_FILE) for path in _FILES]
-            rules += [(path, restrict.READ_FILE | restrict.WRITE_FILE) for path in _DEVICES]
+            rules += [(path, restrict.READ_FILE | restrict.WRITE_FILE) for path in DEVICES]
             if workspace is not None:
                 rules.append((".", _READ | (_WRITE if job.writable else 0)))
             handled = _READ | _WRITE | restrict.DEVICE, restrict.TCP, restrict.SIGNALS_AND_ABSTRACT_SOCKETS
@@ -62,6 +61,7 @@ class Host:
     """Programs under limits, and nothing else."""
 
     layers = ("limits",)
+    processes = 0
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:  # noqa: ARG002 - it is told otherwise
         """How to start it; see `launch.Backend`."""

@@ -13,7 +13,7 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -21,8 +21,11 @@ from agentkernel.jail.port import Job, Limits
 
 AHEAD = 10  # how much nicer a jail is than the spawner, which keeps the limits whatever jails and engine do
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/workspace", "LANG": "C.UTF-8"}
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")  # to read
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 NOT_EXECUTED = "exec: "  # before what is said when the job's own program can't be run
 FAILED = 125  # exit status of a process that could not become its jail
+_PRLIMIT = "/usr/bin/prlimit"
 _UNHELD_MB = 64  # of address space that a program maps but doesn't hold
 _OWN_PROCESSES = 8  # of the jails around the program
 _PR_SET_PDEATHSIG = 1
@@ -35,8 +38,10 @@ class Launch:
     """How a backend starts a job.
 
     `descriptors` has those of ours that the program inherits, in order from 3 on; `temporary` are those of
-    them that nobody needs once it has. `confine` is called last, in the process itself. `reports` is whether
-    the program tells on the status pipe when the job's own has run.
+    them that nobody needs once it has. `confine` is called last, in the process itself. `wraps` is whether the
+    program stands between us and the job's own, and tells that one's end by a signal as 128 + n; `proof` is
+    what the status pipe has when the job's own has run, which else is empty then. `limited` is whether the
+    program gets its limits from its own command.
     """
 
     argv: list[str]
@@ -44,7 +49,9 @@ class Launch:
     descriptors: tuple[int, ...] = ()
     temporary: tuple[int, ...] = ()
     confine: Callable[[], None] | None = None
-    reports: bool = False
+    wraps: bool = False
+    proof: bytes = b""
+    limited: bool = False
 
 
 class Backend(Protocol):
@@ -53,6 +60,10 @@ class Backend(Protocol):
     @property
     def layers(self) -> tuple[str, ...]:
         """What holds a program in."""
+
+    @property
+    def processes(self) -> int:
+        """How many it has itself around the job's, threads among them."""
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
         """How to start it; the workspace is an open directory, or a path that only we can change."""
@@ -112,15 +123,16 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         for target, source in enumerate(moved):
             os.dup2(source, target)
         os.closerange(len(moved), _ABOVE_OURS)
-        _limit(limits, own_user=place.uid is not None)
+        if not launch.limited:
+            _limit(limits, own_user=place.uid is not None)
         if place.uid is not None:
             os.setgroups([])
             os.setresgid(place.uid, place.uid, place.uid)
             os.setresuid(place.uid, place.uid, place.uid)
-        die_with(parent)  # again: to change the user takes it back
         if launch.confine is not None:
             launch.confine()
-        stage = "" if launch.reports else NOT_EXECUTED
+        die_with(parent)  # again: to change the user takes it back
+        stage = "" if launch.wraps else NOT_EXECUTED
         os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
     except OSError as error:
         os.write(status, f"{stage}{error.filename or launch.argv[0]}: {error.strerror}".encode())
@@ -132,21 +144,31 @@ def _duplicate(source: int) -> int:
     return fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE_OURS)
 
 
+def limited(bounds: Mapping[str, tuple[int, int]], command: Sequence[str]) -> list[str]:
+    """The command under bounds, as `rlimits` gives them."""
+    return [_PRLIMIT, *(f"--{name}={soft}:{hard}" for name, (soft, hard) in bounds.items()), "--", *command]
+
+
+def rlimits(limits: Limits) -> dict[str, tuple[int, int]]:
+    """The bounds of a process and its children, but for the number of processes: of a user, not of a jail."""
+    seconds = math.ceil(limits.cpu_s)
+    return {
+        "core": (0, 0),
+        "as": ((limits.memory_mb + _UNHELD_MB) << 20,) * 2,
+        "fsize": (limits.workspace_mb << 20,) * 2,
+        "nofile": (limits.files,) * 2,
+        "cpu": (seconds, seconds + 1),
+        "msgqueue": (0, 0),
+        "nice": (0, 0),
+        "rtprio": (0, 0),
+        "memlock": (0, 0),
+    }
+
+
 def _limit(limits: Limits, *, own_user: bool) -> None:
     """Bound the process and its children; the number of processes only of a user that is the jail's alone."""
-    seconds = math.ceil(limits.cpu_s)
-    bounds = {
-        resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_AS: ((limits.memory_mb + _UNHELD_MB) << 20,) * 2,
-        resource.RLIMIT_FSIZE: (limits.workspace_mb << 20,) * 2,
-        resource.RLIMIT_NOFILE: (limits.files,) * 2,
-        resource.RLIMIT_CPU: (seconds, seconds + 1),
-        resource.RLIMIT_MSGQUEUE: (0, 0),
-        resource.RLIMIT_NICE: (0, 0),
-        resource.RLIMIT_RTPRIO: (0, 0),
-        resource.RLIMIT_MEMLOCK: (0, 0),
-    }
+    bounds = rlimits(limits)
     if own_user:
-        bounds[resource.RLIMIT_NPROC] = (limits.pids + _OWN_PROCESSES,) * 2
-    for number, bound in bounds.items():
-        resource.setrlimit(number, bound)
+        bounds["nproc"] = (limits.pids + _OWN_PROCESSES,) * 2
+    for name, bound in bounds.items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), bound)

@@ -19,7 +19,7 @@ from resource import struct_rusage
 
 from agentkernel.jail import python, quota
 from agentkernel.jail.cgroups import Slot
-from agentkernel.jail.launch import NOT_EXECUTED, Backend, Place, fork
+from agentkernel.jail.launch import NOT_EXECUTED, Backend, Launch, Place, fork
 from agentkernel.jail.port import Job, Killed, Outcome
 from agentkernel.jail.seeds import Seed
 
@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 _NOT_RUN, _NOT_FOUND = 126, 127
 _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
-_STARTED, _REPORTED = b'"child-pid"', b'"exit-code"'  # what bwrap tells, the second when the program has run
+_STARTED, _WARNING = b'"child-pid"', b'"level":"warning"'  # what bwrap and runtimes tell that is no failure
 _LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
 _NICE_AFTER_MS, _NICE = 250, 19  # who has used so much of the processor gives way to the engine, and goes on
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
@@ -46,7 +46,7 @@ class Running:
         self.deadline: float | None = None
         self.pid = 0
         self.output = self.status = self.stdin = -1
-        self._reports = False
+        self._launch = Launch([], {})
         self._written = bytearray()
         self._to_write = memoryview(b"")
         self._began = self._look_at = 0.0
@@ -63,7 +63,7 @@ class Running:
             doors = self.slot.doors() if self.slot and not seed else ()
             for descriptor in (*doors, *launch.temporary):
                 theirs.callback(os.close, descriptor)
-            self._reports = launch.reports
+            self._launch = launch
             begin = seed.grow if seed else fork
             self.pid = begin(launch, Place(stdin, output, status, doors, self.uid), self.job.limits)
 
@@ -165,7 +165,7 @@ class Running:
         """Its first process has been reaped."""
         self.reaped = True
         code = os.waitstatus_to_exitcode(status)
-        self._exit = 128 - code if self._reports and 128 < code <= 128 + signal.NSIG else code
+        self._exit = 128 - code if self._launch.wraps and 128 < code <= 128 + signal.NSIG else code
         if self.slot is not None:
             self.slot.kill()
         self._spent(usage)
@@ -237,7 +237,8 @@ class Running:
             told = os.read(self.status, _CHUNK)
         except BlockingIOError:
             told = b""
-        if (_REPORTED in told) if self._reports else not told:
+        told = b"\n".join(line for line in told.splitlines() if _WARNING not in line)
+        if self._launch.proof in told if self._launch.proof else not told:
             return ""
         said = told if told and _STARTED not in told else bytes(self._written)
         return said.decode("utf-8", "replace").strip() or f"the jail ended with status {self._exit}"

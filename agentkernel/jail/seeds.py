@@ -39,7 +39,7 @@ class Seed:
 
     def grow(self, launch: Launch, place: Place, limits: Limits) -> int:
         """Let it become a jail; returns its process id. OSError when it has died."""
-        how = launch.argv, launch.environment, launch.reports, place.uid, structs.astuple(limits)
+        how = launch.argv, launch.environment, launch.wraps, place.uid, structs.astuple(limits)
         told = memory_file(marshal.dumps(how))
         try:
             descriptors = [told, place.stdin, place.output, place.status, *launch.descriptors]
@@ -69,8 +69,8 @@ def _wait(channel: socket.socket, doors: tuple[int, ...], parent: int) -> NoRetu
         channel.close()
         told, stdin, output, status, *others = descriptors
         with open(told, "rb") as file:  # noqa: PTH123 - by descriptor
-            argv, environment, reports, uid, limits = marshal.loads(file.read())  # noqa: S302 - our own
-        launch = Launch(argv, environment, tuple(others), reports=reports)
+            argv, environment, wraps, uid, limits = marshal.loads(file.read())  # noqa: S302 - our own
+        launch = Launch(argv, environment, tuple(others), wraps=wraps)
         become(launch, Place(stdin, output, status, (), uid), Limits(*limits), parent)
     finally:
         os._exit(FAILED)

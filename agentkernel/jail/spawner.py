@@ -212,7 +212,7 @@ class Spawner:
         """Fork a jail for such a job; OSError when it can't be."""
         uid = self._uid(job)
         workspace = _open(job.workspace, uid) if job.workspace else None
-        jail = Running(job, backend, uid, workspace)
+        jail, how = Running(job, backend, uid, workspace), self._machine.backends[backend]
         try:
             place: int | str | None = workspace
             if workspace is not None and self._machine.shelf:
@@ -220,8 +220,8 @@ class Spawner:
             seed = self._seeds.pop() if self._seeds and backend in SEEDED else None
             if self._machine.groups:
                 jail.slot = seed.slot if seed else self._machine.groups.take()
-                jail.slot.prepare(job.limits)
-            jail.start(self._machine.backends[backend], place, seed)
+                jail.slot.prepare(job.limits, how.processes)
+            jail.start(how, place, seed)
         except OSError:
             self._release(jail)
             raise

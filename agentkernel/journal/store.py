@@ -26,6 +26,7 @@ from agentkernel.journal import reading
 from agentkernel.journal.database import Database, Sync
 from agentkernel.journal.errors import JournalError, JournalFullError
 from agentkernel.journal.reading import Call, Standing
+from agentkernel.journal.reviving import cut_back
 from agentkernel.journal.syncing import Syncs
 from agentkernel.journal.upkeep import Retention, Upkeep
 
@@ -39,6 +40,7 @@ _RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _TEXT = "INSERT INTO recent (pid, start, text) VALUES (?, ?, ?)"
 _BEGIN = "INSERT INTO processes VALUES (?, ?, ?, NULL)"
 _COMPACT = "UPDATE processes SET first = ? WHERE pid = ?"
+_REVIVE = "UPDATE processes SET first = ?, ended = NULL WHERE pid = ?"
 _END = "UPDATE processes SET ended = ? WHERE pid = ?"
 _INTENT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, NULL)"
 _RESULT = "UPDATE calls SET result = ? WHERE pid = ? AND call = ?"
@@ -103,6 +105,23 @@ class Journal:
         self._pages.extend(
             (pid, page, content) for page, content in self._ledger.pages.held.get(pid, {}).items()
         )
+
+    def revive(self, pid: int, body: bytes, size: int, calls: int) -> None:
+        """A process that has ended lives again, and stands so: as it did after so many bytes and calls.
+
+        What it came to later is gone; its memory is what `pages` gave it since it ended. Commits, and raises
+        as `commit` does, and ValueError for one that lives or has put out less: then it has not changed.
+        """
+        self._ledger.check_ended(pid, size)
+        self._write()
+        pages = self._ledger.pages.held.get(pid, {})
+        with self._database.transaction() as db:
+            removed = cut_back(db, pid, size, calls)
+            db.execute(_REVIVE, (self._ledger.next_seq, pid))
+            db.execute(_RECORD, (self._ledger.next_seq, pid, STANDS, body))
+            db.executemany(_PAGE, [(pid, page, content) for page, content in pages.items()])
+        self._ledger.recent -= removed
+        self._ledger.record(self._ledger.revive(pid, size, calls), len(body))
 
     def append(self, pid: int, kind: str, body: bytes) -> None:
         """Something became of a live process."""
@@ -187,10 +206,10 @@ class Journal:
         return numbers
 
     def pages(self, pid: int, pages: Mapping[int, int]) -> None:
-        """A live process has these contents at these pages of its memory."""
-        self._ledger.live(pid)
+        """A process, live or about to begin, has these contents at these pages of its memory."""
         self._ledger.pages.place(pid, pages)
-        self._pages.extend((pid, page, content) for page, content in pages.items())
+        if self._ledger.lives(pid):  # else they are written as it begins
+            self._pages.extend((pid, page, content) for page, content in pages.items())
 
     def discard(self, contents: Sequence[int]) -> None:
         """No process will have these contents."""
@@ -201,8 +220,8 @@ class Journal:
         self._ledger.pages.fork(parent, child)
 
     def abandon(self, child: int) -> None:
-        """A process doesn't begin after all; nothing is done to one that has begun."""
-        if child not in self._ledger.entries:
+        """A process doesn't begin after all; nothing is done to one that lives."""
+        if not self._ledger.lives(child):
             self._ledger.pages.release(child, written=False)
 
     # What makes it last

@@ -25,8 +25,8 @@ class Access(enum.Enum):
 class Verb:
     """One verb's contract as data; `arguments` is its payload's form, empty when it takes none.
 
-    The success of a `durable` one is on the disk before it is told, as far as the journal's durability goes;
-    of those that start processes the kernel sees to that itself, before these run.
+    One that `writes` changes a process that lives: it is refused to who no longer drives that, and its
+    success is on the disk before it is told, as far as the journal's durability goes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Verb:
     access: Access = Access.USER
     code: str = ""
     errors: tuple[str, ...] = ()
-    durable: bool = False
+    writes: bool = False
 
     @property
     def ok_code(self) -> str:
@@ -138,7 +138,7 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "WRONG_STATE", "MEMORY_ADMISSION"),
-        durable=True,
+        writes=True,
     ),
     Verb(
         "STOP_OUTPUT",
@@ -147,12 +147,12 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "WRONG_STATE"),
-        durable=True,
+        writes=True,
     ),
-    Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
+    Verb("CONTINUE_OUTPUT", "pid", "let it go on", _OWNER, "", (*_PID, "WRONG_STATE"), writes=True),
     Verb(
         "ATTACH",
-        "pid [offset]",
+        "pid [offset] [take]",
         "stream its output from a byte on",
         _OWNER,
         "",
@@ -163,10 +163,10 @@ _TABLE = (
         "LOGS", "pid [offset [n]]", "what it has put out", _OWNER, "", (*_PID, "ATTACH_INVALID", "LOG_GONE")
     ),
     Verb("WAIT", "pid [seconds]", "answer when it has ended", _OWNER, "", (*_PID, "TIMEOUT")),
-    Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID, durable=True),
-    Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID, durable=True),
-    Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
-    Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True),
+    Verb("TERM", "pid", "end it at the end of its sentence", _OWNER, "", _PID, writes=True),
+    Verb("KILL", "pid", "end it at its next step", _OWNER, "", _PID, writes=True),
+    Verb("SUSPEND", "pid", "take it off the processor", _OWNER, "", (*_PID, "WRONG_STATE"), writes=True),
+    Verb("RESUME", "pid", "put it back", _OWNER, "", (*_PID, "WRONG_STATE"), writes=True),
     Verb(
         "FORK",
         "pid [n]",
@@ -193,13 +193,48 @@ _TABLE = (
         ("SNAPSHOT_INVALID", "SNAPSHOT_NOT_FOUND", "SNAPSHOT_FAILED"),
     ),
     Verb(
+        "CHECKPOINT",
+        "[pid] [name]",
+        "save processes under a name",
+        Access.USER,
+        "",
+        (
+            "INVALID_PID",
+            "PID_NOT_FOUND",
+            "FORBIDDEN",
+            "CHECKPOINT_INVALID",
+            "CHECKPOINT_LIMIT",
+            "CHECKPOINT_FAILED",
+        ),
+    ),
+    Verb(
+        "RESTORE",
+        "[name] [as new]",
+        "bring them back",
+        Access.USER,
+        "",
+        (
+            *("CHECKPOINT_INVALID", "CHECKPOINT_NOT_FOUND", "RESTORE_BUSY", "RESTORE_FAILED"),
+            *("ESANDBOX", "SPAWN_FAILED", "MEMW_FAILED", "SHUTTING_DOWN"),
+        ),
+    ),
+    Verb("LIST_CHECKPOINTS", "", "your checkpoints"),
+    Verb(
+        "DROP_CHECKPOINT",
+        "name",
+        "forget one",
+        Access.USER,
+        "",
+        ("CHECKPOINT_INVALID", "CHECKPOINT_NOT_FOUND", "CHECKPOINT_FAILED"),
+    ),
+    Verb(
         "MEMW",
         "pid [offset]|bytes",
         "write to its memory",
         _OWNER,
         "",
         ("MEMW_INVALID", "MEMW_FAILED", "PID_NOT_FOUND", "FORBIDDEN", "MEMORY_ADMISSION"),
-        durable=True,
+        writes=True,
     ),
     Verb(
         "MEMR",
@@ -231,7 +266,7 @@ _TABLE = (
         "UNREGISTER_TOOL", "name", "forget it", _ADMIN, "", ("TOOL_NOT_FOUND", "TOOL_INVALID", "TOOL_FAILED")
     ),
     Verb(
-        "ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE"), durable=True
+        "ANSWER", "pid text", "answer what it asks a person", _OWNER, "", (*_PID, "WRONG_STATE"), writes=True
     ),
     Verb(
         "APPROVE",
@@ -240,7 +275,7 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "WRONG_STATE", "CALL_NOT_FOUND"),
-        durable=True,
+        writes=True,
     ),
     Verb(
         "DENY",
@@ -249,7 +284,7 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "WRONG_STATE", "CALL_NOT_FOUND"),
-        durable=True,
+        writes=True,
     ),
     Verb(
         "LIST_FILES",
@@ -274,6 +309,7 @@ _TABLE = (
         _OWNER,
         "",
         (*_PID, "FILE_INVALID", "FILE_FAILED"),
+        writes=True,
     ),
     Verb(
         "SET_PRIORITY",
@@ -282,7 +318,7 @@ _TABLE = (
         _OWNER,
         "",
         ("SET_PRIORITY_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),
-        durable=True,
+        writes=True,
     ),
     Verb(
         "GET_QUOTA",
@@ -299,7 +335,7 @@ _TABLE = (
         _OWNER,
         "",
         ("SET_QUOTA_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),
-        durable=True,
+        writes=True,
     ),
     Verb("SUBSCRIBE", "[json]", "stream events (v1)", Access.USER, "", ("CAPABILITY_REQUIRED",)),
 )

@@ -92,7 +92,7 @@ class Gate:
         permits = plan.permits
         if permits is None:
             return plan
-        self._check_level(permits)
+        self.check_level(permits)
         limited = set(permits.limits) - {"*"}
         for name in sorted({*(permits.tools or ()), *limited, *(set(permits.approve) - {"*"})}):
             if name not in self.toolbox.tools and not inherited:
@@ -106,7 +106,8 @@ class Gate:
             schemas=schemas if permits.constrain else {},
         )
 
-    def _check_level(self, permits: Permits) -> None:
+    def check_level(self, permits: Permits) -> None:
+        """Raise ESANDBOX unless the jail gives what they want."""
         verdict = self.verdict
         if permits.trust != "standard" and (verdict is None or permits.trust not in verdict.levels):
             why = "; ".join(verdict.faults) if verdict else "the jail's self-test is not over"
@@ -176,6 +177,7 @@ class Gate:
 
     async def _one(self, process: Process, caller: Caller, call: Call) -> str:
         """One call's result, written down and told."""
+        await self._host.may_call(process)
         code = "ok"
         if not process.calling:
             self._charge(process, call)

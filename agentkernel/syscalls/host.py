@@ -16,6 +16,9 @@ from agentkernel.syscalls.builtin import Child
 class Host(Protocol):
     """The process table, as the gate sees it."""
 
+    async def may_call(self, process: Process) -> None:
+        """Return once the process's next call may begin."""
+
     async def join(self, process: Process, text: str) -> bool:
         """The first of the process's calls has its result; whether another is to be made."""
 

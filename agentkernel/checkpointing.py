@@ -1,0 +1,323 @@
+"""Processes saved under names, and brought back: after their end, on another kernel, or beside themselves.
+
+Rules
+1. What is saved is all processes as they stand at one moment. They go on meanwhile; only calls wait until
+   their workspaces have been read.
+2. What is brought back are all processes of a checkpoint or none. Their calls that had begun are treated as
+   after a crash: never made twice.
+3. A PID is a process's for ever: it comes back under its own, or, as new, under one that nobody had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import msgspec
+
+from agentkernel import log
+from agentkernel.checkpoints import Checkpoint, Held, Reader, Writer
+from agentkernel.errors import KernelError
+from agentkernel.process import NO_QUOTA, Event, Letter, Owner, Process, State
+from agentkernel.records import Saved, encode, saved, unpacked
+from agentkernel.request import summarizes
+from agentkernel.serving import Served
+from agentkernel.toolverbs import ToolVerbs
+
+_PIECE = 1 << 20  # bytes of output or memory in a member
+
+_log = log.get("checkpoints")
+
+
+class _Returning(NamedTuple):
+    """A process on its way back: what was saved of it, its model, and the PID it had."""
+
+    process: Process
+    saved: Saved
+    served: Served
+    was: int
+
+
+class Checkpointing(ToolVerbs):
+    """The part of the kernel's methods that concerns checkpoints."""
+
+    _next_save: asyncio.TimerHandle | None = None
+
+    async def recover(self, known: Callable[[Owner], Owner] = lambda owner: owner) -> int:
+        """See `Lifecycle.recover`; from then on processes are saved as often as the settings say."""
+        found = await super().recover(known)
+        self._save_later()
+        return found
+
+    async def close(self) -> None:
+        """See `Lifecycle.close`."""
+        if self._next_save is not None:
+            self._next_save.cancel()
+        await super().close()
+
+    async def checkpoint(self, owner: Owner, pid: int | None, name: str) -> Checkpoint:
+        """Save a process, or without a PID all that the owner may see, in the place of what had the name.
+
+        Raises CHECKPOINT_LIMIT, CHECKPOINT_FAILED or JOURNAL_FULL.
+        """
+        async with self._saving:
+            self._check_open()
+            chosen = [process for process in self.table if owner.may(process)]
+            chosen = chosen if pid is None else [self._mine(owner, pid)]
+            processes = [process for process in chosen if not summarizes(process.plan)]
+            if not processes:
+                raise KernelError("CHECKPOINT_FAILED", "no process lives")
+            try:
+                with self._held(processes) as found:
+                    await self.recorder.synced()
+                    return await self._save(owner, name, found)
+            except OSError as error:
+                raise KernelError("CHECKPOINT_FAILED", f"{name!r}: {error.strerror}") from error
+
+    async def restore(self, owner: Owner, name: str, *, as_new: bool) -> list[tuple[Process, int]]:
+        """Bring back the processes of a checkpoint, each with the PID it had; nobody is sent what they say.
+
+        Raises CHECKPOINT_NOT_FOUND, RESTORE_FAILED, RESTORE_BUSY, ESANDBOX, SPAWN_FAILED, MEMW_FAILED,
+        JOURNAL_FULL.
+        """
+        self._check_open()
+        found = await asyncio.to_thread(self.checkpoints.find, owner, name)
+        reader = await asyncio.to_thread(Reader, found.path)
+        try:
+            async with self._returning(owner, reader, as_new=as_new) as returning:
+                for each in returning:
+                    await self._fill(each, reader)
+                self._return(returning, reader)
+                await self.recorder.synced()
+                await self._go_on_again(returning)
+        finally:
+            reader.close()
+        return [(each.process, each.was) for each in returning]
+
+    # Saving
+
+    def _save_later(self) -> None:
+        if minutes := self.config.journal.checkpoint_minutes:
+            loop = asyncio.get_running_loop()
+            self._next_save = loop.call_later(minutes * 60, lambda: self._start(self._save_all()))
+
+    async def _save_all(self) -> None:
+        """Save each owner's processes as `auto`."""
+        for owner in sorted({replace(process.owner, admin=False) for process in self.table}, key=_id):
+            try:
+                await self.checkpoint(owner, None, "auto")
+            except KernelError as error:
+                _log.warning("no checkpoint", owner=owner.name, error=str(error))
+        if not self.draining:
+            self._save_later()
+
+    @contextlib.contextmanager
+    def _held(self, processes: Sequence[Process]) -> Iterator[list[tuple[Process, Saved]]]:
+        """The processes as they stand; what they write to memory from now on is not in `-pid`'s."""
+        found = []
+        try:
+            for process in processes:
+                self._frozen.add(process.pid)
+                self.memory.fork(process.pid, -process.pid)
+                found.append((process, self.recorder.save(process)))
+            yield found
+        finally:
+            for process in processes:
+                self._frozen.discard(process.pid)
+                self.memory.forget(-process.pid)
+            self._thaw.set()
+            self._thaw.clear()
+
+    async def _save(self, owner: Owner, name: str, found: list[tuple[Process, Saved]]) -> Checkpoint:
+        writer = await asyncio.to_thread(self.checkpoints.write, owner, name)
+        try:
+            for process, kept in found:
+                await self._save_process(writer, process, kept)
+            held = tuple(_held_of(process.pid, kept) for process, kept in found)
+            return await asyncio.to_thread(writer.finish, owner.name, name, held)
+        except BaseException as error:
+            await asyncio.shield(asyncio.to_thread(writer.abandon, error))
+            raise
+
+    async def _save_process(self, writer: Writer, process: Process, kept: Saved) -> None:
+        pid, size = process.pid, kept.whole.standing.offset
+        await asyncio.to_thread(writer.add, f"{pid}/record", encode(kept))
+        for start in range(0, size, _PIECE):
+            text = self.recorder.output(pid, start, min(_PIECE, size - start))
+            if len(text) < min(_PIECE, size - start):
+                raise KernelError("CHECKPOINT_FAILED", f"the output of PID {pid} is not kept whole")
+            await asyncio.to_thread(writer.add, f"{pid}/output/{start}", text)
+        for start in range(0, size := self.memory.size(-pid), _PIECE):
+            data = await self.memory.read(-pid, start, min(_PIECE, size - start))
+            await asyncio.to_thread(writer.add, f"{pid}/memory/{start}", data)
+        await self._save_files(writer, process)
+
+    async def _save_files(self, writer: Writer, process: Process) -> None:
+        limits = self.config.tools.limits
+        try:
+            found, complete = await self._with_files(
+                process, lambda workspace: workspace.walk(".", limits.workspace_files)
+            )
+        except KernelError as error:
+            if error.code != "FILE_NOT_FOUND":  # else it was never made
+                raise KernelError("CHECKPOINT_FAILED", f"files of PID {process.pid}: {error}") from error
+            return
+        if not complete:
+            raise KernelError("CHECKPOINT_FAILED", f"PID {process.pid} has more files than its limit")
+        for path in (each.path for each in found if each.regular):
+            with contextlib.suppress(FileNotFoundError):
+                data = await self._content(process, path, limits.workspace_mb << 20)
+                member = f"{process.pid}/files/{quote_from_bytes(os.fsencode(path))}"
+                await asyncio.to_thread(writer.add, member, data)
+
+    async def _content(self, process: Process, path: str, most: int) -> bytes:
+        try:
+            return await self._with_files(process, lambda workspace: workspace.get(path, most))
+        except KernelError as error:
+            if error.code == "FILE_NOT_FOUND":  # it has been removed meanwhile
+                raise FileNotFoundError(path) from error
+            raise KernelError("CHECKPOINT_FAILED", f"PID {process.pid}, {path}: {error}") from error
+
+    # Bringing back
+
+    @contextlib.asynccontextmanager
+    async def _returning(
+        self, owner: Owner, reader: Reader, *, as_new: bool
+    ) -> AsyncIterator[list[_Returning]]:
+        """The processes, with PIDs that are theirs; should the block raise, nothing of them is left."""
+        wholes = {held.pid: _saved(reader, held.pid) for held in reader.manifest.processes}
+        for kept in wholes.values():
+            self._check_allowed(owner, kept)
+        with contextlib.ExitStack() as stack:
+            models = {pid: await self._model_of(kept, stack) for pid, kept in wholes.items()}
+            pids: dict[int, int] = {}
+            found: list[_Returning] = []
+            try:
+                for pid, kept in wholes.items():
+                    pids[pid] = self.table.new_pid() if as_new else self._own_pid(pid, kept)
+                for pid, kept in wholes.items():
+                    process = self._made(kept, pids, pid)
+                    process.model_id = models[pid].card.id
+                    found.append(_Returning(process, kept, models[pid], pid))
+                yield found
+            except BaseException:
+                for each in found:
+                    self._undo(each.process)
+                raise
+            finally:
+                for pid in pids.values():
+                    self.table.abandon(pid)
+
+    def _undo(self, process: Process) -> None:
+        if any(other is process for other in self.table):
+            self._end(process, Event.KILL, "killed")
+        else:
+            self.backing.forget(process.pid)
+
+    def _check_allowed(self, owner: Owner, kept: Saved) -> None:
+        birth = kept.whole.birth
+        if not owner.admin and birth.owner.name != owner.name:
+            raise KernelError("RESTORE_FAILED", f"it holds processes of {birth.owner.name}")
+        if birth.plan.permits is not None:
+            self.gate.check_level(birth.plan.permits)
+
+    async def _model_of(self, kept: Saved, stack: contextlib.ExitStack) -> Served:
+        """What serves the process's model, for as long as the stack lasts."""
+        birth = kept.whole.birth
+        same = (each for each in self.models.served.values() if each.fingerprint == birth.fingerprint)
+        try:
+            served = next(same, None) or await self.models.load(birth.model_id)
+        except KernelError as error:
+            raise KernelError("RESTORE_FAILED", f"its model {birth.model_id}: {error}") from error
+        if served.fingerprint != birth.fingerprint:
+            raise KernelError("RESTORE_FAILED", f"{birth.model_id} is another file here")
+        stack.enter_context(served.expecting())
+        return served
+
+    def _own_pid(self, pid: int, kept: Saved) -> int:
+        """Its own PID, if that is still its own. Raises RESTORE_BUSY."""
+        past = self.recorder.past(pid)
+        birth = kept.whole.birth
+        if past is not None and (past.plan != birth.plan or past.owner.name != birth.owner.name):
+            raise KernelError("RESTORE_BUSY", f"PID {pid} was another process here", {"pid": pid})
+        if past is None and pid < self.recorder.journal.next_pid:
+            raise KernelError("RESTORE_BUSY", f"PID {pid} lives, or was another process here", {"pid": pid})
+        self.table.claim(pid)
+        return pid
+
+    def _made(self, kept: Saved, pids: dict[int, int], was: int) -> Process:
+        process = kept.whole.process(pids[was], self.clock())
+        process.owner = self.recorder.known(process.owner)
+        process.epoch += 1
+        if process.parent not in pids:
+            process.granted = NO_QUOTA
+        if process.pid != was:
+            process.plan = msgspec.structs.replace(process.plan, key="")
+            process.parent = pids.get(process.parent, 0)
+            for index, letter in enumerate(process.letters):
+                process.letters[index] = Letter(pids.get(letter.sender, letter.sender), letter.text)
+        if process.state is State.RUNNING:
+            process.move(Event.REVOKE, self.clock())
+        return process
+
+    async def _fill(self, each: _Returning, reader: Reader) -> None:
+        """Give it its memory and its files."""
+        process = each.process
+        for member, start in reader.below(f"{each.was}/memory/"):
+            data = await asyncio.to_thread(reader.read, member)
+            await self.backing.write(process.pid, int(start), data)
+        files = reader.below(f"{each.was}/files/")
+        if process.plan.permits is None and not files:
+            return
+        try:
+            await self._with_files(process, lambda workspace: workspace.remove())
+            for member, name in files:
+                await self._put_back(process, reader, member, os.fsdecode(unquote_to_bytes(name)))
+        except KernelError as error:
+            raise KernelError("RESTORE_FAILED", f"files of PID {process.pid}: {error}") from error
+
+    async def _put_back(self, process: Process, reader: Reader, member: str, path: str) -> None:
+        data = await asyncio.to_thread(reader.read, member)
+        await self._with_files(process, lambda workspace: workspace.put(path, data))
+
+    def _return(self, returning: list[_Returning], reader: Reader) -> None:
+        """They live again, all at once."""
+        live = {each.process.pid: each.process for each in returning}
+        for each in returning:
+            output = (reader.read(member) for member, _ in reader.below(f"{each.was}/output/"))
+            self.recorder.reborn(each.process, each.saved, output)
+            self._changing.add(each.process.pid)  # until its engine has it
+            self._enlist(each.process)
+            if parent := live.get(each.process.parent):
+                parent.lend(each.process)
+
+    async def _go_on_again(self, returning: list[_Returning]) -> None:
+        for each in returning:
+            process = each.process
+            if process.state.ended or not await each.served.readmit(process):
+                raise KernelError("RESTORE_FAILED", f"PID {process.pid} could not go on")
+        for each in returning:
+            self._changing.discard(each.process.pid)
+            if not each.process.state.ended:
+                self._resume_waiting(each.process)
+
+
+_id = attrgetter("id")
+
+
+def _held_of(pid: int, kept: Saved) -> Held:
+    birth = kept.whole.birth
+    return Held(pid, birth.model_id, birth.fingerprint, len(unpacked(kept.whole.tokens)))
+
+
+def _saved(reader: Reader, pid: int) -> Saved:
+    try:
+        return saved(reader.read(f"{pid}/record"))
+    except msgspec.MsgspecError as error:
+        raise KernelError("RESTORE_FAILED", f"PID {pid}: {error}") from error
