@@ -122,16 +122,25 @@ def fails(_file):
     raise OSError({errno.EIO}, "broken")
 async def main():
     bench = await born(Path(sys.argv[1]))
-    without_threads(bench.kernel.recorder.journal, fails)
+    journal = bench.kernel.recorder.journal
+    if sys.argv[2] == "sync":
+        without_threads(journal, fails)
     await bench.exec("talk")
-    print("answered")
+    print("answered", flush=True)
+    journal._database._db.set_authorizer(lambda *_: 1)  # no cause that is known to pass
+    bench.step()
+    print("shown", flush=True)
 run(main())
 """
 
 
-def test_a_sync_that_fails_ends_the_kernel_before_anything_is_answered(tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "said", "why"), [("sync", "", "broken"), ("write", "answered\n", "not authorized")]
+)
+def test_a_disk_that_fails_ends_the_kernel_before_anything_more_is_answered(tmp_path, fault, said, why):
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-c", _FAILS, str(tmp_path)]
+    command = [sys.executable, "-c", _FAILS, str(tmp_path), fault]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert (done.returncode, "answered" in done.stdout) == (74, False), done.stderr
-    assert "broken" in done.stderr
+    said_now = "".join(line for line in done.stdout.splitlines(True) if line in ("answered\n", "shown\n"))
+    assert (done.returncode, said_now) == (74, said), done.stderr
+    assert why in done.stderr

@@ -37,6 +37,7 @@ def open_journal(path: Path, *, durable: bool) -> sqlite3.Connection:
     try:
         if not path.exists():
             _make(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))  # SQLite would open it for reading alone instead
         inspect(path)
         return _open(path, "NORMAL" if durable else "OFF")
     except JournalCorruptError as error:
@@ -107,7 +108,6 @@ def _make(path: Path) -> None:
 
 
 def _open(path: Path, synchronous: str) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))  # SQLite would open it for reading alone instead
     db = _connect(path, "mode=rw")
     try:
         for setting in (
