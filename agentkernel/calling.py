@@ -13,7 +13,8 @@ from typing import Any
 
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
-from agentkernel.process import Event, Message, Process, State, Wait
+from agentkernel.plan import Message
+from agentkernel.process import Event, Process, State, Wait
 from agentkernel.request import Spawn
 from agentkernel.request import child as child_of
 from agentkernel.syscalls.errors import ToolError

@@ -24,7 +24,8 @@ import msgspec
 from agentkernel import log
 from agentkernel.checkpoints import Checkpoint, Held, Reader, Writer
 from agentkernel.errors import KernelError
-from agentkernel.process import NO_QUOTA, Event, Letter, Owner, Process, State
+from agentkernel.plan import Letter
+from agentkernel.process import NO_QUOTA, Event, Owner, Process, State
 from agentkernel.records import Saved, encode, saved, unpacked
 from agentkernel.request import summarizes
 from agentkernel.serving import Served
@@ -195,7 +196,11 @@ class Checkpointing(ToolVerbs):
         for kept in wholes.values():
             self._check_allowed(owner, kept)
         with contextlib.ExitStack() as stack:
-            models = {pid: await self._model_of(kept, stack) for pid, kept in wholes.items()}
+            births = {pid: kept.whole.birth for pid, kept in wholes.items()}
+            models = {
+                pid: await self._model_of(birth.model_id, birth.fingerprint, "RESTORE_FAILED", stack)
+                for pid, birth in births.items()
+            }
             pids: dict[int, int] = {}
             found: list[_Returning] = []
             try:
@@ -227,22 +232,21 @@ class Checkpointing(ToolVerbs):
         if birth.plan.permits is not None:
             self.gate.check_level(birth.plan.permits)
 
-    async def _model_of(self, kept: Saved, stack: contextlib.ExitStack) -> Served:
-        """What serves the process's model, for as long as the stack lasts."""
-        birth = kept.whole.birth
-        same = (each for each in self.models.served.values() if each.fingerprint == birth.fingerprint)
+    async def _model_of(self, id_: str, fingerprint: str, code: str, stack: contextlib.ExitStack) -> Served:
+        """What serves the model, for as long as the stack lasts. Raises the code where nothing can."""
+        same = (each for each in self.models.served.values() if each.fingerprint == fingerprint)
         try:
-            served = next(same, None) or await self.models.load(birth.model_id)
+            served = next(same, None) or await self.models.load(id_)
         except KernelError as error:
-            raise KernelError("RESTORE_FAILED", f"its model {birth.model_id}: {error}") from error
-        if served.fingerprint != birth.fingerprint:
-            raise KernelError("RESTORE_FAILED", f"{birth.model_id} is another file here")
+            raise KernelError(code, f"its model {id_}: {error}") from error
+        if served.fingerprint != fingerprint:
+            raise KernelError(code, f"{id_} is another file here")
         stack.enter_context(served.expecting())
         return served
 
     def _own_pid(self, pid: int, kept: Saved) -> int:
         """Its own PID, if that is still its own. Raises RESTORE_BUSY."""
-        past = self.recorder.past(pid)
+        past, _ = self.recorder.past(pid) or (None, "")
         birth = kept.whole.birth
         if past is not None and (past.plan != birth.plan or past.owner.name != birth.owner.name):
             raise KernelError("RESTORE_BUSY", f"PID {pid} was another process here", {"pid": pid})

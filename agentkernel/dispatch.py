@@ -276,6 +276,9 @@ class Dispatch:
         await asyncio.to_thread(self.kernel.checkpoints.drop, session.principal, name)
         return Answer({"name": name}, f"Checkpoint '{name}' dropped")
 
+    async def replay(self, session: Session, payload: bytes) -> Answer:
+        return report.replayed(await self.kernel.replay(session.principal, parse_pid(payload)))
+
     async def memw(self, session: Session, payload: bytes) -> Answer:
         pid, offset, data = parse_write(payload)
         pages = await self.kernel.write_memory(session.principal, pid, offset, data)

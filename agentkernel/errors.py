@@ -100,6 +100,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "CHECKPOINT_FAILED": ErrorSpec(_KERNEL, True, "the checkpoint could not be written", 74),
     "RESTORE_BUSY": ErrorSpec(_CLIENT, False, "its PID is taken; restore it as new", 73),
     "RESTORE_FAILED": ErrorSpec(_RESOURCE, False, "the checkpoint can't be gone on from here", 69),
+    "REPLAY_FAILED": ErrorSpec(_RESOURCE, False, "the process can't be run again", 69),
     "ESANDBOX": ErrorSpec(_RESOURCE, False, "no jail as asked can be made here", 69),
 }
 

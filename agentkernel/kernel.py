@@ -11,10 +11,11 @@ import asyncio
 from typing import Any
 
 from agentkernel import log
-from agentkernel.checkpointing import Checkpointing
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
-from agentkernel.process import Event, Message, Owner, Priority, Process, Sink, State, Wait
+from agentkernel.plan import Message
+from agentkernel.process import Event, Owner, Priority, Process, Sink, State, Wait
+from agentkernel.replaying import Replaying
 from agentkernel.request import ExecRequest, changed, fork
 from agentkernel.serving import Served
 from agentkernel.snapshots import Snapshot
@@ -25,7 +26,7 @@ _QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
 _log = log.get("kernel")
 
 
-class Kernel(Checkpointing):
+class Kernel(Replaying):
     """Everything that outlives a connection. Made inside a running event loop."""
 
     # Processes

@@ -19,7 +19,7 @@ import msgspec
 
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
-from agentkernel.permits import Permits
+from agentkernel.plan import Input, Letter, Plan
 
 
 class State(enum.Enum):
@@ -101,27 +101,6 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 PRIORITIES = ("low", "normal", "high", "critical")
 Priority = Literal["low", "normal", "high", "critical"]
 TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
-OnDisconnect = Literal["kill", "detach", "suspend"]
-ContextStrategy = Literal["stop", "slide", "summarize"]
-
-# Default quotas by workload class: generated tokens, syscalls (§5.3).
-WORKLOADS: dict[str, tuple[int, int]] = {
-    "fast": (512, 2),
-    "general": (2048, 8),
-    "code": (4096, 16),
-    "reasoning": (8192, 8),
-}
-
-
-class Sampling(msgspec.Struct, frozen=True):
-    """How the next token is drawn; `temperature` 0 is greedy."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repeat_penalty: float
-    seed: int
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -138,44 +117,6 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 NO_QUOTA = Quota()
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """A message to a process, and the PID it is from."""
-
-    sender: int
-    text: str
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What EXEC asked for, frozen at admission; `max_tokens` bounds one turn."""
-
-    messages: tuple[Message, ...]
-    prompt: str | None
-    raw: bool
-    sampling: Sampling
-    max_tokens: int
-    stop: tuple[str, ...] = ()
-    grammar: str = ""
-    json_schema: str = ""
-    workload: str = "general"
-    on_disconnect: OnDisconnect = "kill"
-    interactive: bool = False
-    context_strategy: ContextStrategy = "stop"
-    memory_prefix: bool = False
-    deterministic: bool = False
-    key: str = ""  # under which its owner finds it, should EXEC's answer be lost
-    base: tuple[int, ...] = ()  # tokens of a snapshot, which the prompt follows
-    permits: Permits | None = None  # what its calls may do; without, a call is mere text
-    functions: str = ""  # a JSON list, which the model is told of
-    schemas: dict[str, str] = {}  # of the only calls it can make, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +178,7 @@ class Process:
     reason: str = ""
     tokens: list[int] = field(default_factory=list)  # the whole context: prompt, answers, inputs
     turns: list[int] = field(default_factory=list)  # where in it turns begin that could be dropped
+    inputs: list[Input] | None = field(default_factory=list)  # in it; None once what it says isn't all there
     closing: int = 0  # tokens of a later turn that close the answer before
     soft: bytes = b""  # embeddings (float32) of its first tokens, each `port.SOFT`
     prompt_tokens: int = 0
@@ -326,6 +268,12 @@ class Process:
 
     def edit(self, start: int, end: int, tokens: Sequence[int]) -> None:
         """Put other tokens in place of some of its context."""
+        if start == len(self.tokens) and self.inputs is not None:
+            self.inputs.append(Input(start, start + len(tokens), self.draws))
+        elif not self.generated:
+            self.inputs = [Input(0, len(self.tokens) + len(tokens) - (end - start))]
+        else:
+            self.inputs = None
         self.tokens[start:end] = tokens
         self.edited = min(self.edited, start)
         self.changed()

@@ -262,7 +262,7 @@ class Processes:
             past = self.recorder.past(pid)
             if past is None:
                 raise
-            process = past
+            process, _ = past
         owner.permit(process)
         return process
 

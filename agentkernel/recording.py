@@ -195,15 +195,15 @@ class Recorder:
             self._recovered[process.pid] = process.called
         return [found[pid] for pid in sorted(found)]
 
-    def past(self, pid: int) -> Process | None:
-        """A process that has ended and is still kept, as it was then."""
+    def past(self, pid: int) -> tuple[Process, str] | None:
+        """A process that has ended and is still kept, as it was then, and its model's fingerprint."""
         kept = self.journal.kept(pid)
         if kept is None or kept.ended is None:
             return None
         records = ((pid, kind, body) for kind, body in self.journal.records(pid))
-        process, _ = self._replayed(records)[pid]
+        process, fingerprint = self._replayed(records)[pid]
         process.ended = process.since
-        return process
+        return process, fingerprint
 
     def save(self, process: Process) -> Saved:
         """The live process as it stands now, for a checkpoint."""

@@ -16,19 +16,8 @@ import msgspec
 
 from agentkernel.calls import Call
 from agentkernel.journal.store import STANDS
-from agentkernel.process import (
-    NO_QUOTA,
-    Letter,
-    Owner,
-    Plan,
-    Priority,
-    Process,
-    Quota,
-    State,
-    TurnEnd,
-    Wait,
-    phase_of,
-)
+from agentkernel.plan import Input, Letter, Plan
+from agentkernel.process import NO_QUOTA, Owner, Priority, Process, Quota, State, TurnEnd, Wait, phase_of
 
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
@@ -59,6 +48,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     wait: Wait | None = None
     reason: str = ""
     turns: list[int] = []
+    inputs: list[Input] | None = None
     closing: int = 0
     prompt_tokens: int = 0
     generated: int = 0
@@ -96,6 +86,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
             setattr(process, name, getattr(self, name))
         process.spent, process.letters = dict(self.spent), deque(self.letters)
         process.turns, process.notes = list(self.turns), dict(self.notes)
+        process.inputs = None if self.inputs is None else list(self.inputs)
         process.created, process.since = now - self.age, now
         process.phase = phase_of(self.state, self.wait)
 

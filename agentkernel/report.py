@@ -16,6 +16,7 @@ from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
 from agentkernel.process import PRIORITIES, Owner, Process, State
 from agentkernel.protocol.connection import Answer
+from agentkernel.replaying import Replay
 from agentkernel.serving import Served
 
 _PAGE = 16 * 1024  # bytes of KV that one block of STATUS's memory group stands for
@@ -274,6 +275,22 @@ def generation(kernel: Kernel) -> Answer:
     """SET_GEN's and GET_GEN's reply; without a set seed, the one that processes' own derive from."""
     settings = _generation(kernel)
     return Answer(settings, line({key: settings[key] for key in _GENERATION_KEYS}))
+
+
+def replayed(replay: Replay) -> Answer:
+    """REPLAY's reply."""
+    data = {
+        "pid": replay.pid,
+        "tokens": replay.tokens,
+        "differs_at": replay.at,
+        "said": replay.said,
+        "drawn": replay.drawn,
+    }
+    same = f"PID {replay.pid} says the same: {replay.tokens} tokens"
+    if replay.at is None:
+        return Answer(data, same)
+    instead = "the end" if replay.drawn is None else replay.drawn
+    return Answer(data, f"{same}, then at {replay.at} {instead} instead of {replay.said}")
 
 
 def attached(process: Process, offset: int, size: int) -> Answer:

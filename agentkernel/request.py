@@ -15,18 +15,8 @@ from agentkernel.config import Auto, Count, Generation, Seed, check_seed
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Trust
 from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
-from agentkernel.process import (
-    WORKLOADS,
-    ContextStrategy,
-    Message,
-    OnDisconnect,
-    Owner,
-    Plan,
-    Priority,
-    Process,
-    Quota,
-    Sampling,
-)
+from agentkernel.plan import ContextStrategy, Input, Message, OnDisconnect, Plan, Sampling
+from agentkernel.process import Owner, Priority, Process, Quota
 
 _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
@@ -44,6 +34,15 @@ _SIGNS: tuple[tuple[Workload, tuple[str, ...]], ...] = (
     ("reasoning", ("step by step", "prove", "explain why", "analyse", "analyze", "reason")),
     ("fast", ("yes or no", "one word", "briefly", "in short")),
 )
+
+
+# Default quotas by workload class: generated tokens, syscalls (§5.3).
+WORKLOADS: dict[str, tuple[int, int]] = {
+    "fast": (512, 2),
+    "general": (2048, 8),
+    "code": (4096, 16),
+    "reasoning": (8192, 8),
+}
 
 
 class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,7 +220,24 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.turn_cut, child.turn_before = parent.turn_cut, parent.turn_before
     child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
     child.notes = dict(parent.notes)
+    child.inputs = [Input(0, len(child.tokens), 0, child.turn_tokens)]
     return child
+
+
+def again(past: Process, heard: Input, end: int, pid: int, now: float) -> Process:
+    """A process that draws once more what an ended one has drawn behind an input, up to a token.
+
+    It can call nothing.
+    """
+    plan = msgspec.structs.replace(
+        past.plan, max_tokens=end - heard.end, interactive=False, context_strategy="stop", key=""
+    )
+    quotas = end - heard.end, 0
+    process = Process(pid, past.owner, plan, past.model_id, past.priority, *quotas, now, past.group)
+    process.tokens, process.soft = past.tokens[: heard.end], past.soft
+    process.turn_tokens, process.turn_limit = heard.said, heard.said + end - heard.end
+    process.draws, process.inputs = heard.draws, [heard]
+    return process
 
 
 class Spawn(NamedTuple):

@@ -24,7 +24,8 @@ from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.pages import Pager
 from agentkernel.paging import Paging
-from agentkernel.process import Event, Message, Process, State
+from agentkernel.plan import Message
+from agentkernel.process import Event, Process, State
 from agentkernel.scheduler import Grant, Scheduler
 
 DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model

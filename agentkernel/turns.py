@@ -13,7 +13,8 @@ from agentkernel import log
 from agentkernel.context import oldest
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
-from agentkernel.process import Event, Message, Process, State, Wait
+from agentkernel.plan import Message
+from agentkernel.process import Event, Process, State, Wait
 from agentkernel.processes import Processes
 from agentkernel.request import summarizer
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from agentkernel.config import Server, Tools
 from agentkernel.errors import ERRORS
-from agentkernel.process import TRANSITIONS, WORKLOADS
+from agentkernel.process import TRANSITIONS
 from agentkernel.protocol.verbs import VERBS
+from agentkernel.request import WORKLOADS
 from agentkernel.syscalls.table import SYSCALLS, Tool
 
 SPEC = Path(__file__).parent.parent / "protocol_spec.md"

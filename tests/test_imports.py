@@ -32,6 +32,7 @@ protocol.connection
 protocol.verbs
 client
 calls
+plan
 process
 table
 journal.errors
@@ -128,6 +129,7 @@ lifecycle
 attaching
 toolverbs
 checkpointing
+replaying
 kernel
 explain
 toolreport

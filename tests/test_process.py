@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.process import (
-    TRANSITIONS,
-    Event,
-    Owner,
-    Plan,
-    Process,
-    Sampling,
-    State,
-    Wait,
-)
+from agentkernel.plan import Plan, Sampling
+from agentkernel.process import TRANSITIONS, Event, Owner, Process, State, Wait
 from agentkernel.table import ProcessTable
 
 ENDS = {State.DONE, State.FAILED, State.TERMINATED, State.KILLED}

@@ -15,7 +15,8 @@ from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.sampler import Sampler
 from agentkernel.engine.worker.sequence import reopen
 from agentkernel.errors import KernelError
-from agentkernel.process import Sampling, Wait
+from agentkernel.plan import Sampling
+from agentkernel.process import Wait
 from agentkernel.syscalls.arguments import decode, validator
 from agentkernel.syscalls.table import SYSCALLS
 from tests.by_hand import ME

@@ -9,7 +9,7 @@ import pytest
 
 from agentkernel.config import Generation
 from agentkernel.errors import KernelError
-from agentkernel.process import Message, Plan
+from agentkernel.plan import Message, Plan
 from agentkernel.request import ExecRequest, infer_workload
 
 DEFAULTS = Generation(

@@ -13,7 +13,8 @@ from agentkernel.cli.output import Format, format_option, show_record, show_rows
 from agentkernel.cli.streaming import Questions, show_stream
 from agentkernel.cli.target import Target, target_options
 from agentkernel.jail.port import Trust
-from agentkernel.process import PRIORITIES, WORKLOADS
+from agentkernel.process import PRIORITIES
+from agentkernel.request import WORKLOADS
 
 
 def _text_file(path: str) -> str:

@@ -99,6 +99,7 @@ class AsyncClient:
     restore = _verb(requests.restore)
     list_checkpoints = _verb(requests.list_checkpoints)
     drop_checkpoint = _verb(requests.drop_checkpoint)
+    replay = _verb(requests.replay)
     memw = _verb(requests.memw)
     memr = _verb(requests.memr)
     mem = _verb(requests.mem)

@@ -98,6 +98,7 @@ class Client:
     restore = _verb(requests.restore)
     list_checkpoints = _verb(requests.list_checkpoints)
     drop_checkpoint = _verb(requests.drop_checkpoint)
+    replay = _verb(requests.replay)
     memw = _verb(requests.memw)
     memr = _verb(requests.memr)
     mem = _verb(requests.mem)

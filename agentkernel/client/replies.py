@@ -347,6 +347,19 @@ class DroppedCheckpoint(msgspec.Struct):
     name: str
 
 
+class Replayed(msgspec.Struct):
+    """REPLAY: tokens that are the same, and where in the context the first other one is, if one is.
+
+    `said` stands there, `drawn` came instead; None for an end.
+    """
+
+    pid: int
+    tokens: int
+    differs_at: int | None
+    said: int | None
+    drawn: int | None
+
+
 class Prioritised(msgspec.Struct):
     """SET_PRIORITY."""
 

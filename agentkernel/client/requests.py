@@ -240,6 +240,11 @@ def drop_checkpoint(name: str) -> Request[replies.DroppedCheckpoint]:
     return Request("DROP_CHECKPOINT", replies.DroppedCheckpoint, name.encode())
 
 
+def replay(pid: int) -> Request[replies.Replayed]:
+    """Run an ended process again, and compare."""
+    return Request("REPLAY", replies.Replayed, _words(pid), slow=True)
+
+
 def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Written]:
     """Write to a process's memory; a write that finds no room may be queued, and the process waits."""
     return Request("MEMW", memoryreplies.Written, _words(pid, offset) + b"\n" + data)

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from agentkernel.calls import Call
-from agentkernel.process import Message, Sampling
+from agentkernel.plan import Message, Sampling
 
 SOFT = -1  # in a context, the token of a position that an embedding of the client's fills
 

@@ -228,6 +228,14 @@ _TABLE = (
         ("CHECKPOINT_INVALID", "CHECKPOINT_NOT_FOUND", "CHECKPOINT_FAILED"),
     ),
     Verb(
+        "REPLAY",
+        "pid",
+        "run it again and compare",
+        _OWNER,
+        "",
+        (*_PID, "WRONG_STATE", "REPLAY_FAILED", "MEMORY_ADMISSION", "SPAWN_FAILED", "SHUTTING_DOWN"),
+    ),
+    Verb(
         "MEMW",
         "pid [offset]|bytes",
         "write to its memory",

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from agentkernel.jail.port import Job, Limits, Outcome
 from agentkernel.permits import EVERYTHING, Permits
-from agentkernel.process import Letter, Process
+from agentkernel.plan import Letter
+from agentkernel.process import Process
 from agentkernel.request import Spawn
 from agentkernel.syscalls import calc, files
 from agentkernel.syscalls.errors import ToolError

@@ -27,7 +27,8 @@ from agentkernel.errors import KernelError
 from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Jail, Job, Outcome, Verdict
 from agentkernel.permits import Permits
-from agentkernel.process import Plan, Process, Wait
+from agentkernel.plan import Plan
+from agentkernel.process import Process, Wait
 from agentkernel.recording import Recorder
 from agentkernel.request import Spawn
 from agentkernel.syscalls import audit

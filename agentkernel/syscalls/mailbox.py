@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentkernel.process import Letter
+from agentkernel.plan import Letter
 from agentkernel.syscalls.errors import ToolError
 
 

@@ -9,7 +9,7 @@ from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Row
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.sequence import reopen
-from agentkernel.process import Sampling
+from agentkernel.plan import Sampling
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repeat_penalty=1.0, seed=1)
 _EURO, _FACE = "€".encode(), "😀".encode()

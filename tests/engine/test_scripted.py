@@ -7,7 +7,7 @@ import pytest
 from agentkernel.engine import port
 from agentkernel.engine.scripted import ScriptedEngine, echo
 from agentkernel.errors import KernelError
-from agentkernel.process import Message
+from agentkernel.plan import Message
 from tests.by_hand import run, settle
 from tests.engine.fakes import SAMPLING
 

@@ -11,7 +11,7 @@ import pytest
 from agentkernel.engine import port
 from agentkernel.engine.worker import grammars, prompt
 from agentkernel.engine.worker.llama import LlamaError
-from agentkernel.process import Message
+from agentkernel.plan import Message
 from agentkernel.syscalls.table import SYSCALLS
 from tests.engine.fakes import SAMPLING
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkernel.errors import KernelError
-from agentkernel.process import TRANSITIONS, Event, Owner, Plan, Process, Sampling, State, Wait
+from agentkernel.plan import Plan, Sampling
+from agentkernel.process import TRANSITIONS, Event, Owner, Process, State, Wait
 from agentkernel.table import ProcessTable
 
 PLAN = Plan(

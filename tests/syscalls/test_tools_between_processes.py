@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.process import NO_QUOTA, Letter, State, Wait
+from agentkernel.plan import Letter
+from agentkernel.process import NO_QUOTA, State, Wait
 from tests.by_hand import ME, OTHER, Gated, run, settle, words
 from tests.callers import ASK, SUM, Held, call, calling, context, outcomes, rest
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agentkernel.engine import port
 from agentkernel.engine.worker.llama import LlamaError, Model, NoRoom
 from agentkernel.engine.worker.toolcalls import as_template_takes, introduced
-from agentkernel.process import Message
+from agentkernel.plan import Message
 
 _ANSWER = "\u2402answer\u2403"  # stands for the model's answer while a template is rendered
 _INPUT = "\u2402input\u2403"  # and this for what the user says

@@ -13,7 +13,7 @@ import numpy as np
 from agentkernel.engine.port import SOFT
 from agentkernel.engine.worker.grammars import Beginning, Calls
 from agentkernel.engine.worker.llama import Context, LlamaError, Model, last_words
-from agentkernel.process import Sampling
+from agentkernel.plan import Sampling
 
 PENALTY_WINDOW = 64  # tokens; llama.cpp's own default
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])

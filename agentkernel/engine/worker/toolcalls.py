@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from agentkernel.engine.worker.llama import Model
-from agentkernel.process import Message
+from agentkernel.plan import Message
 
 _HOW = "To call one, answer with one line: TOOL:name {arguments as JSON}"
 _CALL_ID = "call00001"  # Mistral's templates want nine letters or digits
