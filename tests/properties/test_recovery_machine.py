@@ -85,13 +85,12 @@ class RecoveryMachine(CallingMachine):
     def set_priority(self, data: st.DataObject, priority: str) -> None:
         self.tell(self.kernel.set_priority, self.pick(data), priority)
 
-    @rule(data=st.data(), start=st.integers(0, 40), screen=st.integers(0, 1))
-    def attach(self, data: st.DataObject, start: int, screen: int) -> None:
+    @rule(data=st.data(), start=st.integers(0, 40), screen=st.integers(0, 1), take=st.booleans())
+    def attach(self, data: st.DataObject, start: int, screen: int, take: bool) -> None:
         process = self.processes.get(self.pick(data))
         if process is not None and process.sink is not self.screens[screen]:
             reader = self.new_screen()
-            self.do(self.kernel.attach, ME, process.pid, min(start, process.offset), reader)
-            self.settle()
+            self.ask(self.kernel.attach(ME, process.pid, min(start, process.offset), reader, take=take))
 
     def everything_comes_to_an_end(self) -> None:
         """And who waits for input then would be found by the next kernel."""
