@@ -34,7 +34,7 @@ class Attaching(Lifecycle):
         elif process.sink is sink:
             raise KernelError("WRONG_STATE", f"PID {pid} streams here already")
         if process.sink is not sink:
-            marker = process.marker(self.clock()) if process.state.ended else b""
+            marker = process.marker(process.ended) if self._seen_to_end(process) else b""
             self.readers.attach(process, sink, start, marker)
             asyncio.get_running_loop().call_soon(self.readable, pid, sink)
         return process, start, self._shown(process)
@@ -48,10 +48,8 @@ class Attaching(Lifecycle):
 
     async def _take_over(self, process: Process, sink: Sink) -> None:
         """Who streamed it reads on, and its disconnecting is nobody's any more."""
-        before = process.sink
-        if before not in (None, sink):
-            process.sink = None
-            self.readers.attach(process, before, self._shown(process), b"")
+        if process.sink is not sink:
+            self._read_on(process)
         self.drivers.take(process, sink)
         await self.recorder.synced()
 
@@ -84,8 +82,9 @@ class Attaching(Lifecycle):
         name, size = kept
         if not owner.admin and owner.name != name:
             raise KernelError("FORBIDDEN", f"PID {pid} belongs to another owner")
+        size = self._shown_of(pid, size)
         self._at(pid, offset, size)
-        most = self.config.server.body_bytes
+        most = min(self.config.server.body_bytes, size - offset)
         return self.recorder.output(pid, offset, most if length is None else min(length, most)), size
 
     def _at(self, pid: int, offset: int, size: int) -> bytes:

@@ -219,7 +219,7 @@ class Kernel(Replaying):
     async def wait(self, owner: Owner, pid: int, seconds: float | None) -> Process:
         """The process, once it has ended. Raises TIMEOUT."""
         process = self.find(owner, pid)
-        if process.state.ended:
+        if self._seen_to_end(process):
             return process
         future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(pid, [])

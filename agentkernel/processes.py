@@ -160,21 +160,14 @@ class Processes:
             process.on_end(process)
         if child := self._summaries.get(process.pid):
             self._end(self.table.live(child), Event.KILL, "killed")
+        if event is not Event.KILL and self._shown(process) < process.offset:
+            self._read_on(process)
         sink = process.sink
         self.table.retire(process)
         self._unseen.append(Unseen(process, process.offset, partial(self._show_end, process, sink)))
         self._show()
-        seconds = round(process.elapsed(now), 3)
         who = {"client": process.client, "pid": process.pid}
         _log.info("process ended", **who, reason=reason, tokens=process.generated)
-        self.events.emit(
-            "session_finished",
-            process,
-            state=process.state.value,
-            reason=reason,
-            tokens_generated=process.generated,
-            elapsed_secs=seconds,
-        )
         self.models.retire_idle()
         self._settled.set()
 
@@ -199,6 +192,22 @@ class Processes:
         for future in self._waiters.pop(pid, []):
             if not future.done():
                 future.set_result(process)
+        self.events.emit(
+            "session_finished",
+            process,
+            state=process.state.value,
+            reason=process.reason,
+            tokens_generated=process.generated,
+            elapsed_secs=round(process.elapsed(process.ended), 3),
+        )
+
+    def _read_on(self, process: Process) -> None:
+        """Whom the process streamed to is a reader like any other from now on."""
+        sink, process.sink = process.sink, None
+        if sink is not None:
+            shown = self._shown(process)
+            self.readers.attach(process, sink, shown)
+            self.readers.caught_up(process.pid, shown, sink)
 
     def _show(self) -> None:
         """Write down what happened and give it out, now or once that can be."""
@@ -224,7 +233,14 @@ class Processes:
 
     def _shown(self, process: Process) -> int:
         """How many bytes of what the process put out were given out."""
-        return next((unseen.start for unseen in self._unseen if unseen.process is process), process.offset)
+        return self._shown_of(process.pid, process.offset)
+
+    def _shown_of(self, pid: int, size: int) -> int:
+        return next((unseen.start for unseen in self._unseen if unseen.process.pid == pid), size)
+
+    def _seen_to_end(self, process: Process) -> bool:
+        """Whether the process has ended, and that was given out."""
+        return process.state.ended and all(unseen.process is not process for unseen in self._unseen)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else."""

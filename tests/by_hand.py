@@ -105,6 +105,7 @@ class Screen:
 
     def drop(self, pid: int) -> None:
         self.dropped.append(pid)
+        self._next.pop(pid, None)
 
     def event(self, event: dict[str, Any]) -> None:
         self.events.append(event)

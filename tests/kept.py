@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,31 @@ def no_room(bench: Bench) -> Iterator[None]:
     db.execute("PRAGMA query_only = ON")
     yield
     db.execute("PRAGMA query_only = OFF")
+
+
+class _Later(Executor):
+    """Runs what it is given when told to."""
+
+    def __init__(self) -> None:
+        self._given: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._given.append((Future(), partial(fn, *args, **kwargs)))
+        return self._given[-1][0]
+
+    def run(self) -> None:
+        for future, call in self._given:
+            future.set_result(call())
+
+
+@contextlib.contextmanager
+def not_synced(bench: Bench) -> Iterator[None]:
+    """What the kernel's journal takes meanwhile is not on the disk before the end."""
+    syncs, later = bench.kernel.recorder.journal._syncs, _Later()
+    before, syncs._thread = syncs._thread, later
+    yield
+    syncs._thread = before
+    later.run()
 
 
 class Witness(Screen):

@@ -153,7 +153,7 @@ def test_a_kernel_that_is_killed_while_its_disk_is_full_goes_on_from_what_was_se
             await settle()
             folder = copied(tmp_path / "a", tmp_path / "b")
         after = await born(folder)
-        after.kernel.attach(ME, 1, len(seen), after.screen)
+        await after.kernel.attach(ME, 1, len(seen), after.screen)
         await to_the_end(after)
         assert seen + after.screen.text[1] == said(after, 1) == TALK
         await leave(after)
