@@ -174,6 +174,7 @@ class Kernel(Replaying):
         self._adopt(process, sink)
         before = process.wait
         process.move(Event.WAKE, self.clock())
+        process.waiting_before = before
         self._changing.add(pid)
         try:
             await self._append(process, Message("user", text))
@@ -187,6 +188,8 @@ class Kernel(Replaying):
             self._changing.discard(pid)
         if process.state.ended:
             raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
+        if process.state is not State.SUSPENDED:
+            process.waiting_before = None
         process.begin_turn()
         if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
             process.move(Event.WAKE, self.clock())

@@ -235,6 +235,8 @@ class Lifecycle(Calling):
         if process.terminating:
             left = max(1, process.finish_by - process.generated)
             self._served(process).engine.send(port.Finish(process.pid, left))
+        if process.state is State.READY and process.waiting_before is not None:  # the input did not come
+            process.move(Event.WAIT, self.clock(), process.waiting_before)
         for gone in (Wait.CHILD, Wait.OUTPUT, *(() if self._lacks_prefix(process) else (Wait.MEMORY,))):
             self._no_longer_waits(process, gone)
         if process.calls:

@@ -210,7 +210,7 @@ class Process:
     sink: Sink | None = None
     on_end: Callable[[Process], None] | None = None  # called before its tokens are forgotten
     finish_by: int = 0  # once told to end: the generated tokens it may have then
-    waiting_before: Wait | None = None
+    waiting_before: Wait | None = None  # until it was suspended, or an input came that is on its way
     phase: str = "queued"
     since: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
@@ -308,8 +308,7 @@ class Process:
         target = TRANSITIONS[self.state].get(event)
         if target is None:
             raise KernelError("WRONG_STATE", f"PID {self.pid} is {self.state.value}: no {event.value}")
-        if target is State.SUSPENDED:
-            self.waiting_before = self.wait
+        self.waiting_before = self.wait if target is State.SUSPENDED else None
         self.state, self.wait = target, wait
         self.reason = reason or self.reason
         self.changed()
