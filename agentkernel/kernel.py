@@ -91,16 +91,22 @@ class Kernel(Replaying):
                 self.table.abandon(child.pid)
         for child in children:
             if child.state is State.READY:
-                asyncio.get_running_loop().call_soon(self._wake, child)
+                asyncio.get_running_loop().call_soon(self._begin_forked, child)
         return children
 
     def _forkable(self, owner: Owner, pid: int) -> Process:
         parent = self._mine(owner, pid)
         if self.draining:
             raise KernelError("SHUTTING_DOWN")
-        if parent.calls:
+        if parent.calls or (parent.turn_end is not None and parent.turn_end[1]):
             raise KernelError("WRONG_STATE", f"PID {pid} waits for the result of a call")
         return parent
+
+    def _begin_forked(self, child: Process) -> None:
+        """The child does what its parent was about to do."""
+        if child.turn_end is not None and not child.state.ended:
+            self._turn_over(child, *child.turn_end)
+        self._wake(child)
 
     async def snapshot(self, owner: Owner, pid: int, name: str) -> Snapshot:
         """Keep the process's context under a name. Raises as `Snapshots.add`, and SNAPSHOT_INVALID."""

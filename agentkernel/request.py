@@ -218,7 +218,7 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.reason = parent.reason if parent.turn_over else ""
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
     child.turn_cut, child.turn_before = parent.turn_cut, parent.turn_before
-    child.turn_limit, child.turn_over = parent.turn_limit, parent.turn_over
+    child.turn_limit, child.turn_over, child.turn_end = parent.turn_limit, parent.turn_over, parent.turn_end
     child.notes = dict(parent.notes)
     child.inputs = [Input(0, len(child.tokens), 0, child.turn_tokens)]
     return child
