@@ -40,6 +40,7 @@ _LINGER_SECONDS = 1.0  # for clients that still send when they are told that thi
 _TURN = 64  # commands run, and steps parsed, before other connections have their turn
 _CHUNK = 64 * 1024  # after so many bytes at once more are there: other connections have their turn
 _HOLDING = ("SUSPEND", "STOP_OUTPUT")
+_GIVEN_UP = ("WAIT", "REPLAY")  # when the client is gone
 
 _log = log.get("server")
 
@@ -169,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._fail_with(item, request_id, error)
             return
         if inspect.isawaitable(answer):
-            self._waiting = item.verb == "WAIT"
+            self._waiting = item.verb in _GIVEN_UP
             pending = self._finish(item, request_id, answer)
             self._task = asyncio.get_running_loop().create_task(pending)
         elif VERBS[item.verb].writes and self._kernel.recorder.owes:

@@ -27,7 +27,7 @@ _PS_COLUMNS = {
     "ASKS": "asks",
 }
 _ASKED = 60  # characters that `ps` shows of a question
-_UNDONE = 1  # exit code for a process that didn't run to its own end
+_UNDONE = 1  # exit code for a process that didn't run to its own end, or not as before
 
 
 @click.command(short_help="List live processes.")
@@ -64,6 +64,19 @@ def why(target: Target, pid: str) -> None:
     """Say in one line what the process PID is about, or what it waits for."""
     with target.client() as client:
         click.echo(printable(client.call("WHY", pid)["why"]))
+
+
+@click.command(short_help="Run an ended process again, and compare.")
+@click.argument("pid")
+@target_options
+@format_option
+@click.pass_context
+def replay(context: click.Context, target: Target, pid: str, shape: Format) -> None:
+    """Run the ended process PID again from the journal; the exit code is 1 when a token is another."""
+    with target.client(timeout=None) as client:
+        found = client.call("REPLAY", pid)
+    show_record(found, shape)
+    context.exit(_UNDONE if found["differs_at"] is not None else 0)
 
 
 @click.command(short_help="Show what memory and contexts take.")

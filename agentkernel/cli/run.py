@@ -101,10 +101,13 @@ def run(
 @click.option(
     "--from", "offset", type=click.IntRange(0), default=0, show_default=True, help="Byte to begin at."
 )
+@click.option("--take", is_flag=True, help="Take the process over from who drives it.")
 @target_options
 @format_option
 @click.pass_context
-def attach(context: click.Context, target: Target, pid: int, offset: int, shape: Format) -> None:
+def attach(
+    context: click.Context, target: Target, *, pid: int, offset: int, take: bool, shape: Format
+) -> None:
     """Stream what the process PID has put out and puts out, also when it has lately ended.
 
     Ctrl-C ends this command, and not the process. The exit code is 0 when that ran to its own end.
@@ -113,7 +116,7 @@ def attach(context: click.Context, target: Target, pid: int, offset: int, shape:
         questions = Questions()
         questions.of(pid)
         client.watch(questions)
-        context.exit(show_stream(target, client.attach(pid, offset), shape, owns=False))
+        context.exit(show_stream(target, client.attach(pid, offset, take=take), shape, owns=False))
 
 
 @click.command(short_help="Show what a process has put out.")

@@ -146,14 +146,15 @@ class AsyncClient:
                     raise
         return AsyncStream(self._transport, started.pid, started)
 
-    async def attach(self, pid: int, offset: int | None = None) -> AsyncStream:
+    async def attach(self, pid: int, offset: int | None = None, *, take: bool = False) -> AsyncStream:
         """The output of a process from a byte on, from now on without one, beside whoever else reads it.
 
-        `Stream.offset` of a stream that was lost says where another goes on.
+        `Stream.offset` of a stream that was lost says where another goes on. With `take` this client drives
+        the process from then on, and who did can change nothing of it any more.
         """
         if (await self.ask(requests.process_status(pid))).interactive:
             await self._transport.subscribe()  # the end of a turn is an event
-        attached = await self.ask(requests.attach(pid, offset))
+        attached = await self.ask(requests.attach(pid, offset, take=take))
         return AsyncStream(self._transport, pid, offset=attached.offset)
 
     async def stream(self, pid: int) -> AsyncStream:

@@ -141,14 +141,15 @@ class Client:
                     raise
         return Stream(self._transport, started.pid, started)
 
-    def attach(self, pid: int, offset: int | None = None) -> Stream:
+    def attach(self, pid: int, offset: int | None = None, *, take: bool = False) -> Stream:
         """The output of a process from a byte on, from now on without one, beside whoever else reads it.
 
-        `Stream.offset` of a stream that was lost says where another goes on.
+        `Stream.offset` of a stream that was lost says where another goes on. With `take` this client drives
+        the process from then on, and who did can change nothing of it any more.
         """
         if (self.ask(requests.process_status(pid))).interactive:
             self._transport.subscribe()  # the end of a turn is an event
-        attached = self.ask(requests.attach(pid, offset))
+        attached = self.ask(requests.attach(pid, offset, take=take))
         return Stream(self._transport, pid, offset=attached.offset)
 
     def stream(self, pid: int) -> Stream:

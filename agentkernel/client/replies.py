@@ -241,12 +241,13 @@ class Named(msgspec.Struct):
 
 
 class Attached(msgspec.Struct):
-    """A reader was attached to a process, at a byte of so many."""
+    """A reader was attached to a process, at a byte of so many; `epoch` is of who drives it."""
 
     pid: int
     offset: int
     size: int
     state: str
+    epoch: int
 
 
 class ProcessState(msgspec.Struct):

@@ -250,9 +250,10 @@ def memw(pid: int, data: bytes, offset: int = 0) -> Request[memoryreplies.Writte
     return Request("MEMW", memoryreplies.Written, _words(pid, offset) + b"\n" + data)
 
 
-def attach(pid: int, offset: int | None = None) -> Request[replies.Attached]:
+def attach(pid: int, offset: int | None = None, *, take: bool = False) -> Request[replies.Attached]:
     """Stream a process's output from a byte on; from now on, without one; see `attach` of the clients."""
-    return Request("ATTACH", replies.Attached, _words(pid, *([] if offset is None else [offset])))
+    where = [] if offset is None else [offset]
+    return Request("ATTACH", replies.Attached, _words(pid, *where, *(["take"] if take else [])))
 
 
 def detach(pid: int) -> Request[replies.Named]:

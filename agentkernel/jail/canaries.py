@@ -59,7 +59,10 @@ PROBES: dict[str, tuple[str, str]] = {
     "write to /usr": ("files", "fails(open, '/usr/canary', 'w')"),
     "write to /": ("files", "fails(os.mkdir, '/canary')"),
     "write to /dev": ("files", "fails(open, '/dev/canary', 'w')"),
-    "see processes in /proc": ("files", "fails(open, '/proc/1/environ') and fails(os.listdir, '/proc/1')"),
+    "see processes in /proc": (
+        "files",
+        "fails(os.listdir, '/proc') or {*filter(str.isdigit, os.listdir('/proc'))} == {str(os.getpid())}",
+    ),
     "write to /proc/sys": ("files", "fails(open, '/proc/sys/kernel/core_pattern', 'w')"),
     "see /sys": ("files", "fails(os.listdir, '/sys/kernel')"),
     "see host process ids": ("namespaces", "os.getppid() <= 1 and os.getpid() < 10"),

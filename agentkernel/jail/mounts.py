@@ -24,9 +24,8 @@ class Shelf:
     def __init__(self) -> None:
         """Enter the namespace; OSError when this process may not."""
         _SHELF.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _check(_libc.unshare(_CLONE_NEWNS))
-        _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
-        _mount("tmpfs", str(_SHELF), "tmpfs", _MS_NOSUID | _MS_NODEV, "size=64k,mode=755")
+        enter()
+        in_memory(_SHELF, 64)
 
     def put(self, descriptor: int) -> str:
         """Mount an open directory; returns the path."""
@@ -38,6 +37,17 @@ class Shelf:
     def take(self, path: str) -> None:
         """Unmount it."""
         _check(_libc.umount2(path.encode(), _MNT_DETACH))
+
+
+def enter() -> None:
+    """Enter a mount namespace of this process's own; OSError when it may not."""
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+
+
+def in_memory(place: Path, kilobytes: int) -> None:
+    """Mount an empty file system, in memory."""
+    _mount("tmpfs", str(place), "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={kilobytes}k,mode=755")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -28,4 +28,10 @@ def jail_uid(owner: int) -> int | None:
     if os.geteuid() != 0:
         return None
     found = base(Path("/proc/self/uid_map").read_text())
-    return found[0] + owner % found[1] if found else None
+    return found[0] + owner % (found[1] // 2) if found else None
+
+
+def runtime_uid(owner: int) -> int | None:
+    """The user and group id of programs that make an owner's jails, and are no jail; None as `jail_uid`."""
+    uid, found = jail_uid(owner), base(Path("/proc/self/uid_map").read_text())
+    return uid + found[1] // 2 if uid is not None and found else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from typing import Any
 
 # <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -82,6 +83,38 @@ def program(machine: str = platform.machine()) -> bytes | None:
     code += _when(decided["ioctl"], 1, [(EQUAL, 1, 0, _TIOCSTI), (EQUAL, 0, 1, _TIOCLINUX), refuse])
     code += [(EQUAL, len(refused) - i, 0, number) for i, number in enumerate(refused)]
     return assemble([*code, (RETURN, 0, 0, ALLOW), refuse])
+
+
+def newest() -> bytes:
+    """The filter for what is newer than this list alone."""
+    return assemble(
+        [(LOAD, 0, 0, NUMBER), (AT_LEAST, 0, 1, _NEWEST + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
+        + [(RETURN, 0, 0, ALLOW)]
+    )
+
+
+def rules(machine: str = platform.machine()) -> dict[str, Any]:
+    """The filter for this kind of machine as container runtimes take it, but for what is `newest`."""
+    flags = (1 << bit for bit in range(32) if _NEW_NAMESPACES >> bit & 1)
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": [f"SCMP_ARCH_{machine.upper()}"],
+        "syscalls": [
+            _rule(sorted(numbers(REFUSED, machine))),
+            {**_rule(["clone3"]), "errnoRet": errno.ENOSYS},
+            _rule(["socketpair"], {"index": 0, "value": _AF_UNIX, "op": "SCMP_CMP_NE"}),
+            *(_rule(["clone"], _masked(0, flag, flag)) for flag in flags),
+            *(_rule(["ioctl"], _masked(1, 0xFFFFFFFF, number)) for number in (_TIOCSTI, _TIOCLINUX)),
+        ],
+    }
+
+
+def _rule(names: list[str], *arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": arguments}
+
+
+def _masked(argument: int, mask: int, value: int) -> dict[str, Any]:
+    return {"index": argument, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
 
 
 def numbers(table: dict[str, tuple[int, int]], machine: str = platform.machine()) -> dict[str, int]:

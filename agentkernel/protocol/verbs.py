@@ -205,6 +205,7 @@ _TABLE = (
             "CHECKPOINT_INVALID",
             "CHECKPOINT_LIMIT",
             "CHECKPOINT_FAILED",
+            "SHUTTING_DOWN",
         ),
     ),
     Verb(
@@ -233,7 +234,7 @@ _TABLE = (
         "run it again and compare",
         _OWNER,
         "",
-        (*_PID, "WRONG_STATE", "REPLAY_FAILED", "MEMORY_ADMISSION", "SPAWN_FAILED", "SHUTTING_DOWN"),
+        (*_PID, "WRONG_STATE", "REPLAY_FAILED", "SPAWN_FAILED", "SHUTTING_DOWN"),
     ),
     Verb(
         "MEMW",
