@@ -10,11 +10,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
+
 from agentkernel.memory import PAGE
 from agentkernel.process import State
 from agentkernel.syscalls.errors import ToolError
+from tests.fake_jail import BROKEN
 
 if TYPE_CHECKING:
+    from agentkernel.checkpoints import Checkpoint
+    from agentkernel.process import Owner
     from agentkernel.server import Connection
     from tests.harness import Bench
 
@@ -61,11 +66,35 @@ async def rot(bench: Bench, _count: int) -> None:
 
 
 async def lose(bench: Bench, _count: int) -> None:
-    """The folders of snapshots and of registered tools can't be written."""
-    for name in ("snapshots", "tools"):
+    """The folders of snapshots, checkpoints and registered tools can't be written."""
+    for name in ("snapshots", "checkpoints", "tools"):
         folder = Path(bench.kernel.config.state) / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.touch()
+
+
+async def spoil(bench: Bench, _count: int) -> None:
+    """The disk gives back another byte of each checkpoint's first member."""
+    for path in (Path(bench.kernel.config.state) / "checkpoints").iterdir():
+        data = bytearray(path.read_bytes())
+        data[100] ^= 1
+        path.write_bytes(data)
+
+
+async def pin(bench: Bench, _count: int) -> None:
+    """No file of a checkpoint can be removed."""
+    find = bench.kernel.checkpoints.find
+
+    def pinned(owner: Owner, name: str) -> Checkpoint:
+        found = find(owner, name)
+        return msgspec.structs.replace(found, path=found.path / "below a file")
+
+    bench.kernel.checkpoints.find = pinned
+
+
+async def breach(bench: Bench, _count: int) -> None:
+    """The jail's self-test has found a fault since."""
+    bench.kernel.gate.jail.verdict = BROKEN
 
 
 async def litter(bench: Bench, pid: int) -> None:
@@ -124,7 +153,10 @@ async def forget(bench: Bench, _count: int) -> None:
 
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
     act.__name__: act
-    for act in (step, rest, die, load, fill, rot, lose, litter, wear, ask, call, stall, flow, forget)
+    for act in (
+        *(step, rest, die, load, fill, rot, lose, spoil, pin, breach),
+        *(litter, wear, ask, call, stall, flow, forget),
+    )
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from itertools import zip_longest
 
 
 class Access(enum.Enum):
@@ -357,7 +358,11 @@ def help_text() -> str:
     lines = ["VERB AGENT LENGTH, then LENGTH bytes. At a terminal: VERB me - TEXT"]
     cells = [f"{verb.name} {verb.arguments}".rstrip() for verb in _TABLE]
     rows = -(-len(cells) // 3)
-    lines += ["  " + "".join(f"{cell:<26}" for cell in cells[row::rows]).rstrip() for row in range(rows)]
+    columns = [cells[at : at + rows] for at in range(0, len(cells), rows)]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    for row in zip_longest(*columns, fillvalue=""):
+        shown = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {''.join(shown)}".rstrip())
     lines += [
         "Try: EXEC me - Tell me a story",
         "     PS me -          KILL me - 1          QUIT",
