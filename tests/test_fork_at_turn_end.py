@@ -1,4 +1,4 @@
-"""Forks of a process whose turn has come to its end, which nothing follows from yet: it is not on the disk."""
+"""Forks of a process whose turn has come to its end, which nothing follows from before it is on the disk."""
 
 from __future__ import annotations
 
