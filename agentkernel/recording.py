@@ -4,7 +4,7 @@ Rules
 1. Nothing of a process is seen before it is in the journal: `took` and `commit` come before any delivery.
 2. A process's records begin with all of it (`stands`); then come, in order, what steps brought (`took`),
    tokens that are others from a position on (`tokens`), its soft prompt (`soft`), and all else that a restart
-   needs whenever that changed (`standing`). From time to time they begin anew.
+   needs whenever that changed (`standing`). From time to time they begin anew, and with its end.
 3. Times are kept as seconds spent, not as moments: the time that the kernel was down belongs to nobody.
 4. What can't be written down for want of room is not delivered until it is.
 """
@@ -26,7 +26,7 @@ from agentkernel.errors import KernelError
 from agentkernel.journal.errors import JournalFailedError, JournalFullError
 from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
-from agentkernel.journal.store import Journal
+from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.process import Owner, Process, TurnEnd
 from agentkernel.records import Saved, Standing, Tokens, Took, Whole, encode, packed, replayed
@@ -116,9 +116,13 @@ class Recorder:
 
     def ended(self, process: Process) -> None:
         """Nothing follows of the process."""
-        self._write_changes()
         if process.pid not in self._kept:  # it was withdrawn
             return
+        if process.soft:  # which can be megabytes, and is not written twice
+            self._write_changes()
+        else:
+            self._changed.pop(process.pid, None)
+            self._begin_anew(process)
         del self._kept[process.pid]
         self._begun.pop(process.pid, None)
         self._recovered.pop(process.pid, None)
@@ -197,13 +201,15 @@ class Recorder:
 
     def past(self, pid: int) -> tuple[Process, str] | None:
         """A process that has ended and is still kept, as it was then, and its model's fingerprint."""
-        kept = self.journal.kept(pid)
-        if kept is None or kept.ended is None:
+        kept, first = self.journal.kept(pid), self.journal.first_record(pid)
+        if kept is None or kept.ended is None or first is None:
             return None
-        records = ((pid, kind, body) for kind, body in self.journal.records(pid))
-        process, fingerprint = self._replayed(records)[pid]
+        found = self._replayed([(pid, STANDS, first)])
+        if not found[pid][0].state.ended:  # its end is not all of it, and stands anywhere in the log
+            found = self._replayed((pid, kind, body) for kind, body in self.journal.records(pid))
+        process, fingerprint = found[pid]
         process.ended = process.since
-        return process, fingerprint
+        return (process, fingerprint) if process.state.ended else None  # its end is not written yet
 
     def save(self, process: Process) -> Saved:
         """The live process as it stands now, for a checkpoint."""
@@ -269,13 +275,17 @@ class Recorder:
         self.journal.append(pid, kind, encode(record))
         self._kept[pid].records += 1
 
+    def _begin_anew(self, process: Process) -> None:
+        kept = self._kept[process.pid]
+        self.journal.compact(process.pid, encode(Whole.of(process, kept.fingerprint, self._clock())))
+        kept.records = 1
+
     def _write_changes(self) -> None:
         changed, self._changed = self._changed, {}
         for pid, process in changed.items():
             kept, start = self._kept[pid], process.edited
             if kept.records >= _MOST_RECORDS:
-                self.journal.compact(pid, encode(Whole.of(process, kept.fingerprint, self._clock())))
-                kept.records = 1
+                self._begin_anew(process)
             else:
                 if start < max(kept.tokens, len(process.tokens)):
                     self._append(pid, "tokens", Tokens(start, packed(process.tokens[start:])))

@@ -157,6 +157,48 @@ def test_the_live_come_back_the_oldest_first_and_the_ended_do_not(make):
     assert after.past(9) is None
 
 
+def test_how_a_process_ended_is_one_record_that_is_found_at_once(make, monkeypatch):
+    recorder = make()
+    one = born(recorder)
+    for number in range(5):
+        recorder.took(one, [number], b"x", number)
+    one.move(Event.FINISH, 2.0, reason="stop")
+    recorder.ended(one)
+    recorder.commit()
+    assert kinds(recorder) == [STANDS]
+    after = make()
+    monkeypatch.delattr(after.journal.__class__, "records")
+    past, _ = after.past(1)
+    assert facts(past) == facts(one)
+    assert after.output(1, 0, 9) == b"xxxxx"
+
+
+def test_how_one_with_a_soft_prompt_ended_is_put_together_from_its_records(make):
+    recorder = make()
+    one = born(recorder)
+    one.soft = b"rows"
+    one.edit(0, 0, [-1])
+    recorder.commit()
+    one.move(Event.FINISH, 2.0, reason="stop")
+    recorder.ended(one)
+    recorder.commit()
+    assert kinds(recorder).count("soft") == 1
+    past, _ = make().past(1)
+    assert facts(past) == facts(one)
+
+
+def test_nobody_is_told_of_an_end_that_is_not_written(make):
+    recorder = make()
+    one = born(recorder)
+    recorder.took(one, [4], b"a", 1)
+    recorder.commit()
+    one.move(Event.KILL, 2.0)
+    recorder.ended(one)
+    assert recorder.past(1) is None
+    recorder.commit()
+    assert recorder.past(1)[0].tokens == [1, 2, 3, 4]
+
+
 def test_what_a_recovered_process_comes_to_follows_what_it_had(make):
     one = born(make())
     after = make()

@@ -60,6 +60,14 @@ def records(db: sqlite3.Connection, pid: int) -> list[tuple[str, bytes]]:
     ).fetchall()
 
 
+def first_record(db: sqlite3.Connection, pid: int) -> bytes | None:
+    """The body of the first record that counts of a process, live or ended."""
+    found = db.execute(
+        "SELECT r.body FROM processes p JOIN records r ON r.seq = p.first WHERE p.pid = ?", (pid,)
+    ).fetchone()
+    return found[0] if found else None
+
+
 def calls(db: sqlite3.Connection, pid: int) -> list[Call]:
     """The calls of a process, in their order."""
     found = db.execute(

@@ -282,6 +282,11 @@ class Journal:
         with self._database.reading() as db:
             return reading.records(db, pid)
 
+    def first_record(self, pid: int) -> bytes | None:
+        """How a process, live or ended, stood when its records began. Raises JournalError."""
+        with self._database.reading() as db:
+            return reading.first_record(db, pid)
+
     def calls(self, pid: int) -> list[Call]:
         """The calls of a process in their order. Raises JournalError."""
         with self._database.reading() as db:
