@@ -43,7 +43,8 @@ def no_room(bench: Bench) -> Iterator[None]:
     db = bench.kernel.recorder.journal._database._db
     db.execute("PRAGMA query_only = ON")
     yield
-    db.execute("PRAGMA query_only = OFF")
+    if not bench.kernel.recorder.journal._database.closed:
+        db.execute("PRAGMA query_only = OFF")
 
 
 class _Later(Executor):

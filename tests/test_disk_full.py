@@ -163,6 +163,29 @@ def test_a_kernel_that_is_killed_while_its_disk_is_full_goes_on_from_what_was_se
     run(main())
 
 
+def test_a_kernel_that_stops_while_its_disk_is_full_leaves_the_next_what_was_seen(tmp_path):
+    async def main() -> None:
+        bench = await born(tmp_path)
+        await bench.exec("talk", on_disconnect="detach")
+        killed = await bench.exec("talk")
+        bench.step(3)
+        seen = bench.screen.text[1]
+        with no_room(bench):
+            bench.step(10)
+            bench.kernel.kill(ME, killed.pid)
+            await settle()
+            await leave(bench)
+        assert bench.screen.text[1] == seen
+        after = await born(tmp_path)
+        assert [process.pid for process in after.kernel.table] == [1, 2]  # whose end nobody was told of
+        await after.kernel.attach(ME, 1, len(seen), after.screen)
+        await to_the_end(after)
+        assert seen + after.screen.text[1] == said(after, 1) == TALK
+        await leave(after)
+
+    run(main())
+
+
 def test_a_call_that_may_happen_once_waits_for_room(tmp_path, monkeypatch):
     monkeypatch.setitem(SAID, "work", WORK)
 
