@@ -22,6 +22,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import msgspec
 
 from agentkernel import log
+from agentkernel.carrying import adopt, exported, form, place
 from agentkernel.checkpoints import Checkpoint, Held, Reader, Writer
 from agentkernel.errors import KernelError
 from agentkernel.plan import Letter
@@ -94,9 +95,10 @@ class Checkpointing(ToolVerbs):
             async with self._returning(owner, reader, as_new=as_new) as returning:
                 for each in returning:
                     await self._fill(each, reader)
-                self._return(returning, reader)
+                texts = [await asyncio.to_thread(_output, reader, each.was) for each in returning]
+                self._return(returning, texts)
                 await self.recorder.synced()
-                await self._go_on_again(returning)
+                await self._go_on_again(returning, reader)
         finally:
             reader.close()
         return [(each.process, each.was) for each in returning]
@@ -138,15 +140,13 @@ class Checkpointing(ToolVerbs):
     async def _save(self, owner: Owner, name: str, found: list[tuple[Process, Saved]]) -> Checkpoint:
         writer = await asyncio.to_thread(self.checkpoints.write, owner, name)
         try:
-            for process, kept in found:
-                await self._save_process(writer, process, kept)
-            held = tuple(_held_of(process.pid, kept) for process, kept in found)
-            return await asyncio.to_thread(writer.finish, owner.name, name, held)
+            held = [await self._save_process(writer, process, kept) for process, kept in found]
+            return await asyncio.to_thread(writer.finish, owner.name, name, tuple(held))
         except BaseException as error:
             await asyncio.shield(asyncio.to_thread(writer.abandon, error))
             raise
 
-    async def _save_process(self, writer: Writer, process: Process, kept: Saved) -> None:
+    async def _save_process(self, writer: Writer, process: Process, kept: Saved) -> Held:
         pid, size = process.pid, kept.whole.standing.offset
         await asyncio.to_thread(writer.add, f"{pid}/record", encode(kept))
         for start in range(0, size, _PIECE):
@@ -158,6 +158,14 @@ class Checkpointing(ToolVerbs):
             data = await self.memory.read(-pid, start, min(_PIECE, size - start))
             await asyncio.to_thread(writer.add, f"{pid}/memory/{start}", data)
         await self._save_files(writer, process)
+        birth, tokens = kept.whole.birth, unpacked(kept.whole.tokens)
+        held = Held(pid, birth.model_id, birth.fingerprint, len(tokens))
+        served = self.models.served[process.model_id]
+        async with exported(served, process, tokens) as image:
+            if image is None:
+                return held
+            await asyncio.to_thread(writer.add_file, f"{pid}/image", image.path)
+        return msgspec.structs.replace(held, image=form(served), image_tokens=image.tokens)
 
     async def _save_files(self, writer: Writer, process: Process) -> None:
         limits = self.config.tools.limits
@@ -250,7 +258,7 @@ class Checkpointing(ToolVerbs):
         birth = kept.whole.birth
         if past is not None and (past.plan != birth.plan or past.owner.name != birth.owner.name):
             raise KernelError("RESTORE_BUSY", f"PID {pid} was another process here", {"pid": pid})
-        if past is None and pid < self.recorder.journal.next_pid:
+        if past is None and pid < self.table.next_pid:
             raise KernelError("RESTORE_BUSY", f"PID {pid} lives, or was another process here", {"pid": pid})
         self.table.claim(pid)
         return pid
@@ -290,22 +298,37 @@ class Checkpointing(ToolVerbs):
         data = await asyncio.to_thread(reader.read, member)
         await self._with_files(process, lambda workspace: workspace.put(path, data))
 
-    def _return(self, returning: list[_Returning], reader: Reader) -> None:
-        """They live again, all at once."""
-        live = {each.process.pid: each.process for each in returning}
+    def _return(self, returning: list[_Returning], texts: list[list[bytes]]) -> None:
+        """They live again, all at once, with what they have put out."""
+        pairs = zip(returning, texts, strict=True)
+        self.recorder.reborn([(each.process, each.saved, text) for each, text in pairs])
         for each in returning:
-            output = (reader.read(member) for member, _ in reader.below(f"{each.was}/output/"))
-            self.recorder.reborn(each.process, each.saved, output)
             self._changing.add(each.process.pid)  # until its engine has it
             self._enlist(each.process)
-            if parent := live.get(each.process.parent):
-                parent.lend(each.process)
+        live = {each.process.pid: each.process for each in returning}
+        for process in self.table:  # a child may have lived on without its parent
+            if parent := live.get(process.parent):
+                parent.lend(process)
 
-    async def _go_on_again(self, returning: list[_Returning]) -> None:
+    async def _give_image(self, each: _Returning, held: Held, reader: Reader) -> None:
+        """Spare it the prefill, if that can be."""
+        served, process = each.served, each.process
+        if served.load.images:
+            path = place(served, process.pid)
+            try:
+                digest = await asyncio.to_thread(reader.extract, f"{each.was}/image", path)
+                adopt(served, process, held.image_tokens, digest)
+            except (OSError, KernelError) as error:
+                _log.warning("no image", pid=process.pid, error=str(error))
+
+    async def _go_on_again(self, returning: list[_Returning], reader: Reader) -> None:
+        held = {held.pid: held for held in reader.manifest.processes}
         for each in returning:
             process = each.process
             if process.state.ended or not await each.served.readmit(process):
                 raise KernelError("RESTORE_FAILED", f"PID {process.pid} could not go on")
+            if held[each.was].image == form(each.served):
+                await self._give_image(each, held[each.was], reader)
         for each in returning:
             self._changing.discard(each.process.pid)
             if not each.process.state.ended:
@@ -315,9 +338,8 @@ class Checkpointing(ToolVerbs):
 _id = attrgetter("id")
 
 
-def _held_of(pid: int, kept: Saved) -> Held:
-    birth = kept.whole.birth
-    return Held(pid, birth.model_id, birth.fingerprint, len(unpacked(kept.whole.tokens)))
+def _output(reader: Reader, pid: int) -> list[bytes]:
+    return [reader.read(member) for member, _ in reader.below(f"{pid}/output/")]
 
 
 def _saved(reader: Reader, pid: int) -> Saved:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import time
 import zipfile
 import zlib
@@ -41,6 +42,8 @@ class Held(msgspec.Struct, frozen=True):
     model: str
     fingerprint: str
     tokens: int
+    image: str = ""  # what can read the KV image; empty when there is none
+    image_tokens: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -78,6 +81,12 @@ class Writer:
         self._hashes[member] = _digest(data)
         self._archive.writestr(member, data)
 
+    def add_file(self, member: str, path: Path) -> None:
+        """Put a file in, as it is."""
+        with path.open("rb") as file:
+            self._hashes[member] = hashlib.file_digest(file, _hash).hexdigest()
+        self._archive.write(path, member, zipfile.ZIP_STORED)
+
     def finish(self, owner: str, name: str, processes: tuple[Held, ...]) -> Checkpoint:
         """Put it in the place of what had its name."""
         manifest = Manifest(FORMAT, name, owner, time.time(), processes, self._hashes)
@@ -103,7 +112,8 @@ class Reader:
             try:
                 self.manifest = _manifest(self._archive)
                 for member, digest in self.manifest.hashes.items():
-                    _check(self._archive.read(member), digest, member)
+                    with self._archive.open(member) as file:
+                        _check(hashlib.file_digest(file, _hash).hexdigest(), digest, member)  # type: ignore[arg-type]
             except BaseException:
                 self._archive.close()
                 raise
@@ -113,6 +123,14 @@ class Reader:
         """One member."""
         with _reading(self._path):
             return self._archive.read(member)
+
+    def extract(self, member: str, path: Path) -> bytes:
+        """Write a member to a file; the BLAKE2b hash of that, of 64 bytes."""
+        with _reading(self._path):
+            with self._archive.open(member) as source, path.open("wb") as file:
+                shutil.copyfileobj(source, file)
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, hashlib.blake2b).digest()
 
     def below(self, prefix: str) -> list[tuple[str, str]]:
         """The members whose names begin so: the name, and what follows the prefix, as they were put in."""
@@ -182,17 +200,21 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     data = archive.read(_MANIFEST)
-    _check(data, archive.comment.decode(), _MANIFEST)
+    _check(_digest(data), archive.comment.decode(), _MANIFEST)
     manifest = msgspec.json.decode(data, type=Manifest)
     if manifest.format != FORMAT:
         raise ValueError(f"it has format {manifest.format}, this kernel reads {FORMAT}")
     return manifest
 
 
-def _check(data: bytes, digest: str, member: str) -> None:
-    if _digest(data) != digest:
+def _check(found: str, digest: str, member: str) -> None:
+    if found != digest:
         raise ValueError(f"{member} is not what it was")
 
 
+def _hash(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=_DIGEST)
+
+
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=_DIGEST).hexdigest()
+    return _hash(data).hexdigest()

@@ -56,6 +56,7 @@ class Paging:
         self._group_of: dict[int, str] = {}
         self._filled: dict[int, int] = {}  # tokens of those in a slot
         self._behind: dict[int, _Behind] = {}
+        self._exports: dict[int, Callable[[int], None]] = {}  # by key
 
     def grant(self, process: Process, slot: int, now: float) -> port.Grant | None:
         """What to tell the engine of a grant; None while the process waits for its donor."""
@@ -124,6 +125,43 @@ class Paging:
         self._index(key, group, process.tokens[:tokens])
         return [port.Keep(process.pid, key), *self._reclaim()]
 
+    def export(
+        self, process: Process, key: int, now: float, done: Callable[[int], None]
+    ) -> list[port.Signal]:
+        """Have a copy of the process's context in a file under a key, for nobody here.
+
+        `done` is called with its tokens, 0 when there is none; nothing is to be told when it isn't worth it.
+        """
+        self._exports[key] = done
+        commands = self.keep(process, key, "", now)
+        if key in self._exports:
+            if commands:
+                return [*commands, port.Store(key)]
+            del self._exports[key]
+        return commands
+
+    def give_up(self) -> None:
+        """The engine is gone: what is being written isn't."""
+        for key in list(self._exports):
+            self._exports.pop(key)(0)
+
+    def adopt(self, process: Process, image: port.Adopt, now: float) -> list[port.Signal]:
+        """The process has an image on disk; what to tell the engine, if that is worth it."""
+        entry = Entry(
+            pid=process.pid,
+            tier=Tier.DISK,
+            tokens=image.tokens,
+            size=image.size,
+            since=now,
+            rank=PRIORITIES.index(process.priority),
+            live=True,
+            kind="",
+        )
+        if not self.pager.leave(entry, now, Tier.DISK):
+            return []
+        self._index(process.pid, process.group, process.tokens[: image.tokens])
+        return [image, *self._reclaim()]
+
     def drop(self, key: int) -> list[port.Signal]:
         """Forget a context that was kept."""
         self._forget(key)
@@ -156,6 +194,8 @@ class Paging:
         """The engine moved an image; what follows from it."""
         self.counts[event.op] += 1
         rates, entry = self.pager.rates, self.pager.entry(event.pid)
+        if event.pid in self._exports and (event.op in ("disk-out", "failed") or not event.bytes):
+            self._exports.pop(event.pid)(event.tokens if event.op == "disk-out" else 0)
         self._count(event)
         if event.op in ("in", "disk-in", "share") and event.pid in self._filled:
             self._filled[event.pid] = event.tokens
@@ -288,6 +328,8 @@ class Paging:
         return commands
 
     def _forget(self, pid: int) -> None:
+        if done := self._exports.pop(pid, None):
+            done(0)
         self.pager.forget(pid)
         self._filled.pop(pid, None)
         self._unindex(pid)

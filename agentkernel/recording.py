@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from agentkernel.errors import KernelError
 from agentkernel.journal.errors import JournalFailedError, JournalFullError
 from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
+from agentkernel.journal.reviving import Revival
 from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.process import Owner, Process, TurnEnd
@@ -220,32 +221,25 @@ class Recorder:
         begun = any(known.call == process.called for known in self.journal.calls(process.pid))
         return Saved(whole, begun, self.result(process.pid, process.called))
 
-    def reborn(self, process: Process, saved: Saved, output: Iterable[bytes]) -> None:
-        """A process of a checkpoint lives, again or as another; `output` is all so far.
+    def reborn(self, returned: Sequence[tuple[Process, Saved, list[bytes]]]) -> None:
+        """Processes of a checkpoint live, again or as others, with all that they have put out; all or none.
 
-        Raises JOURNAL_FULL.
+        Raises JOURNAL_FULL, or RESTORE_BUSY for one that is no longer kept.
         """
-        fingerprint, before = saved.whole.birth.fingerprint, process.called - process.calling
-        body = encode(Whole.of(process, fingerprint, self._clock()))
-        if self.journal.kept(process.pid) is None:
-            self.journal.begin(process.pid, process.owner.name, body)
-            start = 0
-            for text in output:
-                self.journal.output(process.pid, start, text)
-                start += len(text)
-        else:
-            try:
-                self.journal.revive(process.pid, body, process.offset, before)
-            except JournalFullError as error:
-                raise KernelError("JOURNAL_FULL", str(error)) from error
-        if saved.begun:
-            call = process.calls[0]
-            self.journal.intent(process.pid, Intent(process.called, call.name, "", idempotent=False))
-            self._recovered[process.pid] = process.called
-        if saved.result is not None:
-            self.journal.result(process.pid, process.called, saved.result.encode())
+        now = self._clock()
+        try:
+            self.journal.revive([_revival(process, saved, text, now) for process, saved, text in returned])
+        except JournalFullError as error:
+            raise KernelError("JOURNAL_FULL", str(error)) from error
+        except JournalFailedError as error:
+            _give_up(error)
+        except ValueError as error:
+            raise KernelError("RESTORE_BUSY", str(error)) from error
         self._owed += 1
-        self._watch(process, fingerprint)
+        for process, saved, _ in returned:
+            if saved.begun:
+                self._recovered[process.pid] = process.called
+            self._watch(process, saved.whole.birth.fingerprint)
 
     def _replayed(self, records: Iterable[tuple[int, str, bytes]]) -> dict[int, tuple[Process, str]]:
         found = replayed(records, self._clock())
@@ -303,6 +297,16 @@ class Recorder:
 
     def _change(self, process: Process) -> None:
         self._changed[process.pid] = process
+
+
+def _revival(process: Process, saved: Saved, output: list[bytes], now: float) -> Revival:
+    call = None
+    if saved.begun:
+        result = None if saved.result is None else saved.result.encode()
+        call = Intent(process.called, process.calls[0].name, "", idempotent=False, result=result)
+    body = encode(Whole.of(process, saved.whole.birth.fingerprint, now))
+    calls = process.called - process.calling
+    return Revival(process.pid, process.owner.name, body, output, calls, call)
 
 
 def _give_up(error: JournalFailedError) -> NoReturn:

@@ -180,6 +180,16 @@ class Served:
         """Keep a copy of the process's context, as far as it is computed, for the group."""
         self._send(*self.paging.keep(process, key, group, self._clock()))
 
+    def export(self, process: Process, key: int, done: Callable[[int], None]) -> bool:
+        """Have a copy of it in a file, as `Paging.export`; whether that is done."""
+        commands = self.paging.export(process, key, self._clock(), done)
+        self._send(*commands)
+        return bool(commands)
+
+    def adopt(self, process: Process, image: port.Adopt) -> None:
+        """The process, which hasn't run yet, has this image."""
+        self._send(*self.paging.adopt(process, image, self._clock()))
+
     def drop(self, key: int) -> None:
         """Forget a context that was kept."""
         self._send(*self.paging.drop(key))
@@ -291,6 +301,7 @@ class Served:
         if not self._asking:  # else a request that was under way is the likelier cause
             self._deaths.append(now)
         self.scheduler.reset()
+        self.paging.give_up()
         self.paging = self._new_paging()
         for process in self.processes.values():
             if process.state is State.RUNNING:

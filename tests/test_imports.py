@@ -78,6 +78,7 @@ jail.launch
 jail.seeds
 jail.mounts
 jail.bwrap
+jail.container
 jail.landlock
 jail.backends
 jail.running
@@ -128,6 +129,7 @@ calling
 lifecycle
 attaching
 toolverbs
+carrying
 checkpointing
 replaying
 kernel

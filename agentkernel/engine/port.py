@@ -174,6 +174,15 @@ class Store(msgspec.Struct, tag=True):
     pid: int
 
 
+class Adopt(msgspec.Struct, tag=True):
+    """The process's image file, with the first so many tokens of its context, was put there by the kernel."""
+
+    pid: int
+    tokens: int
+    size: int  # of the file, in bytes
+    digest: bytes  # BLAKE2b
+
+
 class Drop(msgspec.Struct, tag=True):
     """Forget an image."""
 
@@ -181,7 +190,9 @@ class Drop(msgspec.Struct, tag=True):
 
 
 Request = Open | Append | Prefix
-Signal = Grant | Hold | Revoke | Weigh | Splice | Keep | Finish | Limit | Resume | Close | Store | Drop
+Signal = (
+    Grant | Hold | Revoke | Weigh | Splice | Keep | Finish | Limit | Resume | Close | Store | Adopt | Drop
+)
 Command = Load | Request | Signal
 
 

@@ -1,7 +1,10 @@
 """KV images in memory and on disk: right or not at all."""
 
+import hashlib
+
 import pytest
 
+from agentkernel.engine import port
 from agentkernel.engine.worker.images import Images
 
 
@@ -238,3 +241,24 @@ def test_what_was_fetched_in_vain_is_not_fetched_again(bench, tmp_path):
     bench.settle()
     assert not bench.images.away(1)
     assert bench.images.load(1, 2, 20) == 0
+
+
+def test_a_file_of_another_engines_is_read_when_it_was_given_with_its_hash(bench, tmp_path):
+    (tmp_path / "7.kv").write_bytes(b"01234567")
+    digest = hashlib.blake2b(b"01234567").digest()
+    bench.images.adopt(port.Adopt(7, 8, 8, digest))
+    assert bench.images.load(7, 1, 5) == 5
+    assert bench.slots.cells[1] == b"01234"
+    bench.settle()
+    assert not (tmp_path / "7.kv").exists()
+    (tmp_path / "8.kv").write_bytes(b"01234567")
+    bench.images.adopt(port.Adopt(8, 8, 8, hashlib.blake2b(b"other").digest()))
+    assert bench.images.load(8, 2, 5) == 0
+
+
+def test_a_clone_on_disk_is_told_of_once_it_is_there(bench, tmp_path):
+    bench.keep(1)
+    bench.images.clone(1, -5)
+    bench.settle()
+    assert (tmp_path / "-5.kv").read_bytes() == (tmp_path / "1.kv").read_bytes()
+    assert (bench.told[-1].pid, bench.told[-1].op, bench.told[-1].tokens) == (-5, "disk-out", 10)

@@ -153,6 +153,8 @@ class Batcher:
                     self._images.save(key, sequence.slot, sequence.filled)
                 else:
                     self._images.clone(pid, key)
+            case port.Adopt():
+                self._images.adopt(command)
             case port.Finish() | port.Limit() | port.Resume() | port.Weigh():
                 self._adjust(sequence, command)
             case port.Close(keep=keep):

@@ -165,6 +165,14 @@ class Images:
         if image.written is None:
             image.written = self._files.submit(self._write, pid, image, data)
 
+    def adopt(self, given: port.Adopt) -> None:
+        """Another engine's image lies in the PID's file; it is read like one of this."""
+        written: Future[bool] = Future()
+        written.set_result(True)
+        self._images[given.pid] = Image(
+            given.tokens, given.size, written=written, stored=given.size, digest=given.digest
+        )
+
     def drop(self, pid: int) -> None:
         """Forget an image, and its file."""
         image = self._images.pop(pid, None)
@@ -204,13 +212,16 @@ class Images:
         return True
 
     def _link(self, pid: int, key: int, image: Image, copy: Image) -> bool:
+        began = time.perf_counter()
         if image.written is None or not image.written.result():
             return False
         copy.stored, copy.digest = image.stored, image.digest
         try:
             self._path(key).hardlink_to(self._path(pid))
         except OSError:
+            self._tell(key, "failed", 0, copy.size, began)
             return False
+        self._tell(key, "disk-out", copy.tokens, copy.stored, began)
         return True
 
     def _read(self, pid: int, image: Image) -> None:
