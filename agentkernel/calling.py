@@ -77,7 +77,7 @@ class Calling(Turns):
         self.gate.begin(process)
 
     async def may_call(self, process: Process) -> None:
-        """Return once the process's next call may begin."""
+        """Return once the process's call may do something: no checkpoint reads its files."""
         while process.pid in self._frozen:
             await self._thaw.wait()
 

@@ -30,6 +30,11 @@ class ProcessTable:
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._live.values()))
 
+    @property
+    def next_pid(self) -> int:
+        """Above every PID that was ever given."""
+        return self._next_pid
+
     def new_pid(self) -> int:
         """A PID nobody had, with a place for its process; raises SPAWN_FAILED when the table is full."""
         return self.claim(self._next_pid)

@@ -64,6 +64,7 @@ class ToolVerbs(Attaching):
 
     async def put_file(self, owner: Owner, pid: int, path: str, data: bytes) -> int:
         """Write a file whole; its size. Raises FILE_INVALID or FILE_FAILED."""
+        await self.may_call(self._mine(owner, pid))
         process = self._mine(owner, pid)
         try:
             await self._with_files(process, lambda workspace: workspace.put(path, data))

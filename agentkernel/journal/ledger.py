@@ -137,24 +137,28 @@ class Ledger:
         """Whether the process has begun, and not ended."""
         return pid in self.entries and self.entries[pid].ended is None
 
-    def check_ended(self, pid: int, size: int) -> None:
-        """Raise ValueError unless the process has ended, and has put out so many bytes."""
-        entry = self.known(pid)
-        if entry.ended is None or entry.size < size:
-            raise ValueError(f"process {pid} has put out {entry.size} bytes, or lives")
+    def check_may_live(self, pid: int) -> None:
+        """Raise ValueError unless the process has ended, or its PID was never given."""
+        if self.lives(pid) or (pid not in self.entries and pid < self.mark):
+            raise ValueError(f"process {pid} lives, or is gone")
 
-    def revive(self, pid: int, size: int, calls: int) -> Entry:
-        """An ended process lives again, with so many bytes of its output and so many of its calls.
+    def revive(self, pid: int, owner: str, size: int, calls: int) -> Entry:
+        """A process that has ended, or is new, lives, with so many bytes of output, and so many calls.
 
         Its records begin with the next; it has the memory that it was given since it ended.
         """
-        entry = self.entries[pid]
-        self.ended_bytes -= entry.bytes
-        del self.ended[pid]
-        entry.ended, entry.size, entry.shown, entry.last_call = None, size, size, calls
-        self.restart(entry)
-        self.open_calls -= {each for each in self.open_calls if each[0] == pid and each[1] > calls}
-        self.pages.leaving.pop(pid, None)
+        if pid not in self.entries:
+            entry = self.begin(pid, owner)
+        else:
+            entry = self.entries[pid]
+            self.ended_bytes -= entry.bytes
+            del self.ended[pid]
+            entry.ended = None
+            self.restart(entry)
+            self.open_calls -= {each for each in self.open_calls if each[0] == pid and each[1] > calls}
+            self.pages.leaving.pop(pid, None)
+        entry.size = entry.shown = size
+        entry.last_call = calls
         return entry
 
     def forget(self, pid: int) -> None:

@@ -26,7 +26,7 @@ from agentkernel.journal import reading
 from agentkernel.journal.database import Database, Sync
 from agentkernel.journal.errors import JournalError, JournalFullError
 from agentkernel.journal.reading import Call, Standing
-from agentkernel.journal.reviving import cut_back
+from agentkernel.journal.reviving import Replaced, Revival, bring_back
 from agentkernel.journal.syncing import Syncs
 from agentkernel.journal.upkeep import Retention, Upkeep
 
@@ -40,7 +40,6 @@ _RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _TEXT = "INSERT INTO recent (pid, start, text) VALUES (?, ?, ?)"
 _BEGIN = "INSERT INTO processes VALUES (?, ?, ?, NULL)"
 _COMPACT = "UPDATE processes SET first = ? WHERE pid = ?"
-_REVIVE = "UPDATE processes SET first = ?, ended = NULL WHERE pid = ?"
 _END = "UPDATE processes SET ended = ? WHERE pid = ?"
 _INTENT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, NULL)"
 _RESULT = "UPDATE calls SET result = ? WHERE pid = ? AND call = ?"
@@ -106,22 +105,34 @@ class Journal:
             (pid, page, content) for page, content in self._ledger.pages.held.get(pid, {}).items()
         )
 
-    def revive(self, pid: int, body: bytes, size: int, calls: int) -> None:
-        """A process that has ended lives again, and stands so: as it did after so many bytes and calls.
+    def revive(self, revivals: Sequence[Revival]) -> None:
+        """Processes live, again or for the first time here, all of them or none.
 
-        What it came to later is gone; its memory is what `pages` gave it since it ended. Commits, and raises
-        as `commit` does, and ValueError for one that lives or has put out less: then it has not changed.
+        Nothing stays of what they came to; their memory is what `pages` gave them since. Commits, and raises
+        as `commit` does, and ValueError for one that lives or is gone: then nothing has changed.
         """
-        self._ledger.check_ended(pid, size)
+        for each in revivals:
+            self._ledger.check_may_live(each.pid)
         self._write()
-        pages = self._ledger.pages.held.get(pid, {})
+        first = self._ledger.next_seq
         with self._database.transaction() as db:
-            removed = cut_back(db, pid, size, calls)
-            db.execute(_REVIVE, (self._ledger.next_seq, pid))
-            db.execute(_RECORD, (self._ledger.next_seq, pid, STANDS, body))
-            db.executemany(_PAGE, [(pid, page, content) for page, content in pages.items()])
-        self._ledger.recent -= removed
-        self._ledger.record(self._ledger.revive(pid, size, calls), len(body))
+            replaced = [
+                bring_back(db, each, number, STANDS, self._ledger.pages.held.get(each.pid, {}))
+                for number, each in enumerate(revivals, first)
+            ]
+        for each, before in zip(revivals, replaced, strict=True):
+            self._revived(each, before)
+
+    def _revived(self, revival: Revival, replaced: Replaced) -> None:
+        ledger, pid = self._ledger, revival.pid
+        ledger.recent += len(revival.output) - replaced.recent
+        entry = ledger.revive(pid, revival.owner, sum(map(len, revival.output)), revival.calls)
+        entry.results = replaced.results
+        ledger.record(entry, len(revival.body))
+        if (call := revival.call) is not None:
+            ledger.call(pid, call.call)
+            if call.result is not None:
+                ledger.result(pid, call.call, len(call.result))
 
     def append(self, pid: int, kind: str, body: bytes) -> None:
         """Something became of a live process."""

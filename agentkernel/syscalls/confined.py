@@ -67,7 +67,7 @@ def normal(path: str) -> str:
     BAD_ARGUMENTS for what no path can be.
     """
     try:
-        size = len(path.encode())
+        size = len(path.encode(errors="surrogateescape"))
     except UnicodeEncodeError:
         raise ToolError("BAD_ARGUMENTS", "the path is not Unicode text") from None
     if "\0" in path or size > _LONGEST:

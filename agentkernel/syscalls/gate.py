@@ -178,7 +178,6 @@ class Gate:
 
     async def _one(self, process: Process, caller: Caller, call: Call) -> str:
         """One call's result, written down and told."""
-        await self._host.may_call(process)
         code = "ok"
         if not process.calling:
             self._charge(process, call)
@@ -242,6 +241,7 @@ class Gate:
         traits = self._traits(process, tool)
         if permits.asks(tool.name) or (self._settings.rule_of_two and len(traits) > 2):
             await self._approved(process, call)
+        await self._host.may_call(process)
         if self.toolbox.tools.get(tool.name) is not tool:
             raise ToolError("TOOL_NOT_FOUND", f"{tool.name} was removed meanwhile")
         process.traits = tuple(sorted(traits))

@@ -17,7 +17,7 @@ class Host(Protocol):
     """The process table, as the gate sees it."""
 
     async def may_call(self, process: Process) -> None:
-        """Return once the process's next call may begin."""
+        """Return once the process's call may do something."""
 
     async def join(self, process: Process, text: str) -> bool:
         """The first of the process's calls has its result; whether another is to be made."""
