@@ -11,10 +11,11 @@ from random import Random
 from tests.crash.driver import ROOT, alone, first_token, survive
 from tests.crash.dying import PLACES
 
-_CALLS, _EACH = (1, 9), (1, 12)
+_CALLS, _EACH, _ONCE = (1, 9), (1, 12), (1, 1)
 _COUNTS = {
     **dict.fromkeys(("before-a-call", "between-call-and-result", "behind-result"), _CALLS),
-    **dict.fromkeys(("after-birth", "at-an-end", "paging-out"), _EACH),
+    **dict.fromkeys(("after-birth", "at-an-end", "paging-out", "saving"), _EACH),
+    **dict.fromkeys(("saved", "restoring", "restored"), _ONCE),
 }
 _FRAMES = 700
 

@@ -24,6 +24,8 @@ from agentkernel.protocol.framing import Frame, Reply, ReplyParser
 ROOT = Path(__file__).parents[2]
 TINY, CHATML = "builtin/agentkernel-tiny", "builtin/agentkernel-chatml"
 _SOME = 20  # frames
+_SECONDS = 20.0
+CHECKPOINTS = ("saving", "saved", "restoring", "restored")  # places where one is made, or gone on from
 _MARKER = re.compile(rb"\n\[PROCESS_FINISHED pid=\d+ .*\]\n")
 _SETTINGS = {
     "AGENTKERNEL_ENGINE__THREADS": "1",
@@ -48,7 +50,7 @@ class Client:
     """A connection with tagged frames, read until the kernel is gone."""
 
     def __init__(self, address: tuple[str, int], seen: Seen) -> None:
-        self._socket = socket.create_connection(address, 20)
+        self._socket = socket.create_connection(address, _SECONDS)
         self._parser, self._replies, self._seen = ReplyParser(), 0, seen
         self._ids: list[Reply] = []
         self.ask("HELLO", {"required_capabilities": ["tagged_frames_v1"]})
@@ -169,17 +171,25 @@ def survive(
             reply = client.ask("EXEC", {**asked, "on_disconnect": "detach", "key": f"k{number}"})
             if reply is None:
                 break
-            assert reply.ok, reply
-            pids.append(json.loads(reply.payload)["data"]["pid"])
+            pids.append(_data(reply)["pid"])
+        if place in CHECKPOINTS and len(pids) == len(PROCESSES):
+            client.ask("CHECKPOINT", "all tale")
+            client.ask("RESTORE", "tale as new")
         while (not frames or seen.frames < frames) and len(seen.ended) < len(PROCESSES) and client.receive():
             pass
         client.close()
+        if place and not frames:  # it has died by itself
+            kernel.process.wait(_SECONDS)
     finally:
         code = kernel.end()
     assert code == -9
     kernel = Kernel.start(folder, model)
     try:
-        known = _go_on(Client(kernel.address, seen), seen, pids)
+        client = Client(kernel.address, seen)
+        known = _go_on(client, seen, pids)
+        if place in CHECKPOINTS:
+            _go_on_from_checkpoint(client, seen, saved=place != "saving")
+        client.close()
     finally:
         kernel.end()
     _check_files(folder)
@@ -192,9 +202,7 @@ def _go_on(client: Client, seen: Seen, pids: list[int]) -> list[int]:
     for number, asked in enumerate(PROCESSES):  # one whose EXEC was not answered is the same again
         if number >= len(pids):
             reply = client.ask("EXEC", {**asked, "on_disconnect": "detach", "key": f"k{number}"})
-            assert reply is not None
-            assert reply.ok, reply
-            known.append(json.loads(reply.payload)["data"]["pid"])
+            known.append(_data(reply)["pid"])
     assert len(set(known)) == len(PROCESSES)
     streaming = set(known[len(pids) :])
     for pid in set(known) - seen.ended:
@@ -204,17 +212,33 @@ def _go_on(client: Client, seen: Seen, pids: list[int]) -> list[int]:
     while set(known) - seen.ended:
         assert client.receive()
     for pid in known:
-        reply = client.ask("LOGS", f"{pid}")
-        assert reply is not None
-        assert reply.ok, reply
-        said, ours = _logged(reply), seen.text.get(pid, b"")
+        said, ours = base64.b64decode(_data(client.ask("LOGS", f"{pid}"))["data"]), seen.text.get(pid, b"")
         assert said == ours, (pid, said, ours)
-    client.close()
     return known
 
 
-def _logged(reply: Reply) -> bytes:
-    return base64.b64decode(json.loads(reply.payload)["data"]["data"])
+def _go_on_from_checkpoint(client: Client, seen: Seen, *, saved: bool) -> None:
+    """It is there, if it was saved, and whole: its processes say what their originals have said."""
+    listed = _data(client.ask("LIST_CHECKPOINTS", ""))["checkpoints"]
+    assert len(listed) == saved
+    if not saved:
+        return
+    coming = range(len(PROCESSES) + 1, len(PROCESSES) + len(listed[0]["pids"]) + 1)
+    came = {pid for pid in coming if (reply := client.ask("LOGS", f"{pid}")) and reply.ok}
+    assert came in (set(), set(coming))
+    for row in _data(client.ask("RESTORE", "tale as new"))["processes"]:
+        pid, was = row["pid"], row["was"]
+        client.ask("ATTACH", f"{pid} 0")
+        while pid not in seen.ended:
+            assert client.receive()
+        if was > len(PROCESSES) - len(DETERMINISTIC):
+            assert seen.text[pid] == seen.text[was]
+
+
+def _data(reply: Reply | None) -> Any:
+    assert reply is not None
+    assert reply.ok, reply
+    return json.loads(reply.payload)["data"]
 
 
 def _check_files(folder: Path) -> None:

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from agentkernel.checkpoints import Writer
 from agentkernel.cli.app import main
 from agentkernel.journal.store import Journal
 from agentkernel.paging import Paging
 from agentkernel.processes import Processes
 from agentkernel.recording import Recorder
+from agentkernel.replaying import Replaying
 from agentkernel.serving import Served
 from agentkernel.syscalls.gate import Gate
 
@@ -41,6 +43,10 @@ PLACES: dict[str, tuple[type, str, str, Callable[..., None]]] = {
     "before-a-call": (Gate, "_perform", "before", die),
     "between-call-and-result": (Gate, "_finish", "before", die),
     "behind-result": (Recorder, "finished", "behind", die),
+    "saving": (Writer, "add", "before", die),
+    "saved": (Writer, "finish", "behind", die),
+    "restoring": (Recorder, "reborn", "behind", die),
+    "restored": (Replaying, "_go_on_again", "before", die),
     "engine": (Served, "_on_step", "before", kill_engine),
 }
 

@@ -14,6 +14,7 @@ from tests.crash.driver import CHATML, alone, survive
 from tests.crash.dying import PLACES
 
 COUNTS = {"after-birth": 5, "at-an-end": 3, "paging-out": 2, "engine": 10}
+COUNTS |= {"saving": 8, "saved": 1, "restoring": 1, "restored": 1}
 CALLS = ("before-a-call", "between-call-and-result", "behind-result")
 
 
@@ -29,11 +30,12 @@ def test_a_kernel_that_dies_at_a_place(tmp_path: Path, undisturbed: list[str], p
     assert texts[-len(undisturbed) :] == undisturbed
 
 
-@pytest.mark.parametrize("frames", sorted(Random(7).sample(range(1, 700), 6)))
-def test_a_kernel_that_is_killed_after_so_many_frames(
-    tmp_path: Path, undisturbed: list[str], frames: int
+@pytest.mark.parametrize(("number", "frames"), enumerate(Random(7).sample(range(1, 700), 20)))
+def test_a_kernel_that_is_killed_after_so_many_frames_and_at_times_its_engine_before(
+    tmp_path: Path, undisturbed: list[str], number: int, frames: int
 ) -> None:
-    assert survive(tmp_path, frames=frames)[-len(undisturbed) :] == undisturbed
+    place, count = ("engine", max(1, frames // 12)) if number % 4 == 0 else ("", 0)
+    assert survive(tmp_path, place, count, frames=frames)[-len(undisturbed) :] == undisturbed
 
 
 def test_either_builtin_model_is_deterministic_beside_others_and_across_a_crash(tmp_path: Path) -> None:
