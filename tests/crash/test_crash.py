@@ -30,7 +30,7 @@ def test_a_kernel_that_dies_at_a_place(tmp_path: Path, undisturbed: list[str], p
     assert texts[-len(undisturbed) :] == undisturbed
 
 
-@pytest.mark.parametrize(("number", "frames"), enumerate(Random(7).sample(range(1, 700), 20)))
+@pytest.mark.parametrize(("number", "frames"), [*enumerate(Random(7).sample(range(1, 700), 20))])
 def test_a_kernel_that_is_killed_after_so_many_frames_and_at_times_its_engine_before(
     tmp_path: Path, undisturbed: list[str], number: int, frames: int
 ) -> None:
