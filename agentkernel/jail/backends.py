@@ -56,25 +56,34 @@ def survey(*, host: bool = False) -> Machine:
         missing.append(
             f"mounts: {error}; give the kernel CAP_SYS_ADMIN or start it as another user than root"
         )
-    backends: dict[str, Backend] = {}
     root = os.geteuid() == 0
+    backends: dict[str, Backend] = {}
     if not root or own_user:
-        if fault := bwrap.missing():
-            missing.append(fault)
-        else:
-            backends["bwrap"] = bwrap.Bwrap(own_user=own_user)
-        if groups and shelf:
-            found = [runtime for runtime in container.RUNTIMES if not container.missing(runtime)]
-            backends |= {runtime: container.Container(runtime) for runtime in found}
-        if not (fault := landlock.missing()):
-            backends["landlock"] = landlock.Landlock()
-        elif not backends:
-            missing.append(fault)
+        backends, faults = _jails(own_user=own_user, containers=bool(groups and shelf))
+        missing += faults
     if host and root:
         missing.append("host: refused to root; start the kernel as another user")
     elif host:
         backends["host"] = landlock.Host()
     return Machine(backends, groups, shelf, own_user, tuple(missing))
+
+
+def _jails(*, own_user: bool, containers: bool) -> tuple[dict[str, Backend], list[str]]:
+    """The backends that can be tried, and what lacks of the others."""
+    backends: dict[str, Backend] = {}
+    faults = []
+    if fault := bwrap.missing():
+        faults.append(fault)
+    else:
+        backends["bwrap"] = bwrap.Bwrap(own_user=own_user)
+    if containers:
+        found = [runtime for runtime in container.RUNTIMES if not container.missing(runtime)]
+        backends |= {runtime: container.Container(runtime) for runtime in found}
+    if not (fault := landlock.missing()):
+        backends["landlock"] = landlock.Landlock()
+    elif not backends:
+        faults.append(fault)
+    return backends, faults
 
 
 def _groups() -> cgroups.Groups:

@@ -20,10 +20,10 @@ from agentkernel.jail.seccomp import DECIDED, REFUSED, numbers
 
 Run = Callable[[Job], Awaitable[Outcome]]
 REMEDIES = {
-    "namespaces": "user namespaces must work: check bubblewrap, user.max_user_namespaces and AppArmor",
-    "files": "check that bubblewrap 0.8 or newer, or the kernel's Landlock, is whole",
-    "capabilities": "check that bubblewrap is the distribution's own and not setuid",
-    "seccomp": "the kernel needs CONFIG_SECCOMP_FILTER; check that nothing replaces bubblewrap",
+    "namespaces": "user namespaces must work: check user.max_user_namespaces and AppArmor",
+    "files": "check that bubblewrap 0.8 or newer, or what else makes the jail, is whole",
+    "capabilities": "check that what makes the jail is the distribution's own and not setuid",
+    "seccomp": "the kernel needs CONFIG_SECCOMP_FILTER; check that nothing replaces what makes the jail",
     "limits": "check that no limit of the kernel's own user overrides those of jails",
     "cgroups": "check that the memory and pids controllers are the kernel's to set",
     "own_user": "check that the kernel's user may change to other user ids",
@@ -61,11 +61,11 @@ PROBES: dict[str, tuple[str, str]] = {
     "write to /dev": ("files", "fails(open, '/dev/canary', 'w')"),
     "see processes in /proc": (
         "files",
-        "fails(os.listdir, '/proc') or {*filter(str.isdigit, os.listdir('/proc'))} == {str(os.getpid())}",
+        "fails(os.listdir, '/proc') or all(int(each) < 64 for each in os.listdir('/proc') if each.isdigit())",
     ),
     "write to /proc/sys": ("files", "fails(open, '/proc/sys/kernel/core_pattern', 'w')"),
     "see /sys": ("files", "fails(os.listdir, '/sys/kernel')"),
-    "see host process ids": ("namespaces", "os.getppid() <= 1 and os.getpid() < 10"),
+    "see host process ids": ("namespaces", "os.getppid() <= 1 and os.getpid() < 64"),
     "see the host's name": ("namespaces", "os.uname().nodename == 'jail'"),
     "fill /tmp": (
         "namespaces",

@@ -38,10 +38,10 @@ class Launch:
     """How a backend starts a job.
 
     `descriptors` has those of ours that the program inherits, in order from 3 on; `temporary` are those of
-    them that nobody needs once it has. `confine` is called last, in the process itself. `wraps` is whether the
-    program stands between us and the job's own, and tells that one's end by a signal as 128 + n; `proof` is
-    what the status pipe has when the job's own has run, which else is empty then. `limited` is whether the
-    program gets its limits from its own command.
+    them that nobody needs once it has. `confine` is called last, in the process itself. `wraps` is whether
+    the program stands between us and the job's own, and tells that one's end by a signal as 128 + n. `proof`
+    is what the status pipe holds when the job's own has run; where there is none, it is empty then.
+    `limited` is whether the job's own gets its limits by what the program is told.
     """
 
     argv: list[str]

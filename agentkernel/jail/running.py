@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 _NOT_RUN, _NOT_FOUND = 126, 127
 _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
-_STARTED, _WARNING = b'"child-pid"', b'"level":"warning"'  # what bwrap and runtimes tell that is no failure
+_STARTED = b'"child-pid"'  # what bwrap tells before
 _LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
 _NICE_AFTER_MS, _NICE = 250, 19  # who has used so much of the processor gives way to the engine, and goes on
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
@@ -237,7 +237,6 @@ class Running:
             told = os.read(self.status, _CHUNK)
         except BlockingIOError:
             told = b""
-        told = b"\n".join(line for line in told.splitlines() if _WARNING not in line)
         if self._launch.proof in told if self._launch.proof else not told:
             return ""
         said = told if told and _STARTED not in told else bytes(self._written)

@@ -87,10 +87,8 @@ def program(machine: str = platform.machine()) -> bytes | None:
 
 def newest() -> bytes:
     """The filter for what is newer than this list alone."""
-    return assemble(
-        [(LOAD, 0, 0, NUMBER), (AT_LEAST, 0, 1, _NEWEST + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
-        + [(RETURN, 0, 0, ALLOW)]
-    )
+    newer: list[Instruction] = [(AT_LEAST, 0, 1, _NEWEST + 1), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
+    return assemble([(LOAD, 0, 0, NUMBER), *newer, (RETURN, 0, 0, ALLOW)])
 
 
 def rules(machine: str = platform.machine()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A spawner with a layer taken out: `broken_spawner.py LAYER DESCRIPTOR`."""
+"""A spawner with a layer taken out of bubblewrap's jails or, where that is left out, of containers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from agentkernel.jail import backends, bwrap, launch, seccomp, spawner
+from agentkernel.jail import backends, bwrap, container, launch, seccomp, spawner
 from agentkernel.jail.backends import Machine
 from agentkernel.jail.cgroups import Slot
 
@@ -57,8 +58,51 @@ def _handed_on() -> None:
     spawner.survey = leaking
 
 
-def unusable() -> None:
+def _unusable_bwrap() -> None:
     bwrap._ISOLATION += " --no-such-option"
+
+
+def _unusable() -> None:
+    _unusable_bwrap()
+    container.RUNTIMES = dict.fromkeys(container.RUNTIMES, ("--no-such-option", ""))
+
+
+def _in_the_bundle(change: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+    """Let every container's bundle be changed so."""
+
+    def apply() -> None:
+        made = container.Container._bundle
+
+        def changed(self: container.Container, *given: Any) -> dict[str, Any]:
+            bundle = made(self, *given)
+            change(bundle)
+            return bundle
+
+        container.Container._bundle = changed
+
+    return apply
+
+
+def _no_filter(bundle: dict[str, Any]) -> None:
+    del bundle["linux"]["seccomp"]
+
+
+def _one_host(bundle: dict[str, Any]) -> None:
+    bundle["linux"]["namespaces"] = [each for each in bundle["linux"]["namespaces"] if each["type"] != "uts"]
+    del bundle["hostname"]
+
+
+def _see_the_host(bundle: dict[str, Any]) -> None:
+    bundle["mounts"].append(container._mount("bind", "/sys", "/sys", "rbind"))
+
+
+def _may_anything(bundle: dict[str, Any]) -> None:
+    every = ("CAP_SETUID", "CAP_SETGID", "CAP_SYS_NICE", "CAP_MKNOD")
+    bundle["process"]["capabilities"] = dict.fromkeys(bundle["process"]["capabilities"], every)
+
+
+def _unlimited(bundle: dict[str, Any]) -> None:
+    bundle["process"]["args"] = [each for each in bundle["process"]["args"] if not each.startswith("--")]
 
 
 _setrlimit = resource.setrlimit
@@ -74,7 +118,19 @@ BREAKS: dict[str, tuple[str, Callable[[], None]]] = {
     "a descriptor of the kernel": ("clean", _handed_on),
 }
 
+CONTAINER_BREAKS: dict[str, tuple[str, Callable[[], None]]] = {
+    "a bundle without a filter": ("seccomp", _in_the_bundle(_no_filter)),
+    "a bundle with the host's name": ("namespaces", _in_the_bundle(_one_host)),
+    "a bundle with the host's files": ("files", _in_the_bundle(_see_the_host)),
+    "a bundle with capabilities": ("capabilities", _in_the_bundle(_may_anything)),
+    "a bundle without limits": ("limits", _in_the_bundle(_unlimited)),
+}
+UNUSABLE = {"no bwrap": _unusable_bwrap, "no namespaces": _unusable}
+
 if __name__ == "__main__":
     name = sys.argv.pop(1)
-    unusable() if name == "unusable" else BREAKS[name][1]()
+    if name in CONTAINER_BREAKS:
+        bwrap.missing = lambda: "left out by this test"
+    layers = {each: how for each, (_, how) in {**BREAKS, **CONTAINER_BREAKS}.items()}
+    {**layers, **UNUSABLE}[name]()
     spawner.main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,34 @@ from typing import Any
 
 import pytest
 
+from agentkernel.jail import bwrap, container
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
 
-_unverified: list[str] = []
+BACKENDS = ("bwrap", *container.RUNTIMES)  # for programs that aren't trusted
+_unverified: dict[str, str] = {}
+_ONE_BACKEND = """
+from dataclasses import replace
+from agentkernel.jail import spawner
+survey = spawner.survey
+def survey_one(**options):
+    machine = survey(**options)
+    return replace(machine, backends={{name: it for name, it in machine.backends.items() if name == {one!r}}})
+spawner.survey = survey_one
+spawner.main()
+"""
+
+
+def only(backend: str) -> tuple[str, ...]:
+    """What starts a spawner that finds no backend but this."""
+    return sys.executable, "-I", "-c", _ONE_BACKEND.format(one=backend)
+
+
+def absent(backend: str) -> str:
+    """What to install for it; empty when it is there."""
+    if backend in container.RUNTIMES:
+        return container.missing(backend)
+    return bwrap.missing() if backend == "bwrap" else ""
 
 
 class Jailed:
@@ -34,14 +59,17 @@ class Jailed:
 
 
 @pytest.fixture(scope="module")
-def jailed() -> Iterator[Jailed]:
+def jailed(request: pytest.FixtureRequest) -> Iterator[Jailed]:
+    """The strongest jail; or that of a backend, where a module is tried on each."""
+    backend = getattr(request, "param", "")
     with asyncio.Runner() as runner:
-        spawner = Spawner()
+        spawner = Spawner(command=only(backend)) if backend else Spawner()
         verdict = runner.run(spawner.start())
         try:
             if not verdict.levels:
-                _unverified.append("; ".join(verdict.faults))
-                pytest.skip(f"sandbox not verified: {_unverified[-1]}")
+                why = backend and absent(backend)
+                _unverified[backend] = why or f"{backend} {'; '.join(verdict.faults)}".strip()
+                pytest.skip(f"sandbox not verified: {_unverified[backend]}")
             yield Jailed(spawner, runner)
         finally:
             runner.run(spawner.stop())
@@ -55,5 +83,5 @@ def workspace() -> Iterator[Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for reason in _unverified:
+    for reason in _unverified.values():
         terminalreporter.write_line(f"SANDBOX NOT VERIFIED, no jail was tried: {reason}", red=True, bold=True)

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.jail import canaries, landlock
+from agentkernel.jail import canaries, container, landlock
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome, Verdict
-from tests.jail.broken_spawner import BREAKS
+from tests.jail.broken_spawner import BREAKS, CONTAINER_BREAKS
 from tests.jail.conftest import Jailed
 
 _BROKEN = str(Path(__file__).with_name("broken_spawner.py"))
@@ -57,11 +57,34 @@ def test_a_broken_layer_disables_tools_and_is_named_with_its_remedy(jailed: Jail
     assert any(canaries.REMEDIES[layer] in fault for fault in found.faults)
 
 
-def test_a_backend_that_makes_no_jails_gives_way_to_the_next_for_what_that_is_good_for(
-    jailed: Jailed,
-) -> None:
-    found = verdict(_BROKEN, "unusable")
+@pytest.mark.parametrize("name", CONTAINER_BREAKS)
+def test_a_container_that_lacks_a_layer_disables_tools_and_is_named_with_its_remedy(name: str) -> None:
+    if not _runtimes():
+        pytest.skip("sandbox not verified: no container runtime is installed")
+    layer = CONTAINER_BREAKS[name][0]
+    found = verdict(_BROKEN, name)
+    assert found.backend == _runtimes()[0]
+    assert found.levels == ()
+    assert any(fault.startswith(f"{layer}: a jail could ") for fault in found.faults), found.faults
+
+
+def _runtimes() -> list[str]:
+    return [runtime for runtime in container.RUNTIMES if not container.missing(runtime)]
+
+
+def test_without_bubblewrap_a_container_is_good_for_all_that_is_good_for(jailed: Jailed) -> None:
+    if not _runtimes():
+        pytest.skip("sandbox not verified: no container runtime is installed")
+    found = verdict(_BROKEN, "no bwrap")
+    assert jailed.spawner.verdict
+    assert (found.backend, found.levels) == (_runtimes()[0], jailed.spawner.verdict.levels)
     assert any(fault.startswith("bwrap: ") for fault in found.faults)
+
+
+def test_a_backend_that_makes_no_jails_gives_way_to_the_next_for_what_that_is_good_for() -> None:
+    found = verdict(_BROKEN, "no namespaces")
+    for name in ("bwrap", *_runtimes()):
+        assert any(fault.startswith(f"{name}: ") for fault in found.faults)
     if landlock.missing():
         assert found.levels == ()
     else:

@@ -73,6 +73,7 @@ def test_daemons_end_with_the_job(found: tuple[asyncio.Runner, Spawner, Found]) 
     [
         ("bwrap", ("namespaces", "cgroups"), ("trusted", "standard", "untrusted", "confidential")),
         ("bwrap", ("namespaces",), ("trusted", "standard")),
+        ("runc", ("namespaces", "cgroups"), ("trusted", "standard", "untrusted", "confidential")),
         ("landlock", ("files", "cgroups"), ("trusted",)),
         ("host", ("limits", "cgroups"), ("trusted",)),
     ],

@@ -34,6 +34,18 @@ def test_owners_have_ids_of_their_own_that_mean_nobody(monkeypatch: pytest.Monke
     assert all(uid is not None and uid >= 1_900_000_000 for uid in ids)
 
 
+def test_a_runtime_is_no_owner_and_no_other_owners_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mapped in ("0 0 4294967295\n", "0 100000 65536\n"):
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(Path, "read_text", lambda _path, mapped=mapped: mapped)
+        few = [0, 1, 2, 4000, -1]
+        users = [of(owner) for owner in few for of in (owners.jail_uid, owners.runtime_uid)]
+        assert len(set(users)) == 2 * len(few)
+        start, count = owners.base(mapped) or (0, 0)
+        assert all(uid is not None and start <= uid < start + count for uid in users)
+
+
 def test_a_kernel_that_is_not_root_has_no_ids_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert owners.jail_uid(1) is None
+    assert owners.runtime_uid(1) is None

@@ -15,9 +15,14 @@ _CLONE_FLAGS = (0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20
 
 
 def filtered(machine: str, number: int, *arguments: int, architecture: int = 0) -> int:
-    """What the kernel would answer, by the rules of classic BPF."""
+    """What the kernel would answer."""
     program = seccomp.program(machine)
     assert program
+    return run(program, machine, number, *arguments, architecture=architecture)
+
+
+def run(program: bytes, machine: str, number: int, *arguments: int, architecture: int = 0) -> int:
+    """A filter's answer, by the rules of classic BPF."""
     data = struct.pack("=IIQ6Q", number, architecture or _MACHINES[machine], 0, *(*arguments, *[0] * 6)[:6])
     at = accumulator = 0
     while True:
@@ -95,6 +100,44 @@ def test_foreign_interfaces_kill(machine: str, architecture: int) -> None:
     if machine == "x86_64":
         for each in (0, 39, 41, 0x1FF):
             assert filtered(machine, 0x40000000 | each) == _KILL
+
+
+def test_what_runtimes_do_not_know_is_refused_by_its_number() -> None:
+    for each in (0, 41, 452):
+        assert run(seccomp.newest(), "x86_64", each) == _ALLOW
+    for each in (453, 462, 600, 1 << 20):
+        assert run(seccomp.newest(), "x86_64", each) == _ENOSYS
+
+
+def ruled(machine: str, name: str, *arguments: int) -> int:
+    """What a container runtime's filter would answer, by the OCI runtime specification."""
+    rules = seccomp.rules(machine)
+    assert rules["defaultAction"] == "SCMP_ACT_ALLOW"
+    for rule in rules["syscalls"]:
+        assert rule["action"] == "SCMP_ACT_ERRNO"
+        if name in rule["names"] and all(matches(each, arguments) for each in rule["args"]):
+            return 0x50000 | int(rule["errnoRet"])
+    return _ALLOW
+
+
+def matches(condition: dict[str, int | str], arguments: tuple[int, ...]) -> bool:
+    given, value = arguments[int(condition["index"])], int(condition["value"])
+    if condition["op"] == "SCMP_CMP_MASKED_EQ":
+        return given & value == int(condition["valueTwo"])
+    assert condition["op"] == "SCMP_CMP_NE"
+    return given != value
+
+
+@pytest.mark.parametrize("machine", _MACHINES)
+def test_runtimes_are_told_to_refuse_what_the_filter_refuses(machine: str) -> None:
+    table = seccomp.numbers({**seccomp.REFUSED, **seccomp.DECIDED}, machine)
+    high = 1 << 40
+    calls = [(name, (1, 1)) for name in table]
+    calls += [("clone", (17 | flag | more, 0)) for flag in (0, *_CLONE_FLAGS) for more in (0, high)]
+    calls += [("socketpair", (family, 1)) for family in range(50)]
+    calls += [("ioctl", (0, request | more)) for request in (0x5412, 0x541C, 0x5413) for more in (0, high)]
+    for name, arguments in calls:
+        assert ruled(machine, name, *arguments) == filtered(machine, table[name], *arguments), name
 
 
 def test_there_is_no_filter_for_a_machine_it_was_not_written_for() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,10 @@ from pathlib import Path
 import pytest
 
 from agentkernel.jail.link import Spawner
+from agentkernel.jail.port import Trust
 from tests.jail.attacks.scene import KERNEL_SECRET, Scene, furnish
+from tests.jail.conftest import BACKENDS, absent, only
 
-# Starts a spawner that doesn't find what is stronger than the backend to be attacked.
-_LEAVING_OUT = """
-from agentkernel.jail import {stronger}, spawner
-{stronger}.missing = lambda: "left out by this test"
-spawner.main()
-"""
-_BACKENDS = {"bwrap": None, "landlock": "bwrap"}
 _unverified: list[str] = []
 
 
@@ -32,36 +26,33 @@ def _scene(backend: str) -> Iterator[Scene]:
     # Not below pytest's folder, which is closed to other users: the jail alone must hide what is here.
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     furnish(folder)
-    stronger = _BACKENDS[backend]
-    own = (
-        {"command": (sys.executable, "-I", "-c", _LEAVING_OUT.format(stronger=stronger))} if stronger else {}
-    )
+    command = only(backend)
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         patch.setenv("KERNEL_SECRET", KERNEL_SECRET)
         inherited = os.open(folder / "secret.txt", os.O_RDONLY)
         os.set_inheritable(inherited, True)
-        jail = Spawner(**own)
+        jail = Spawner(command=command)
         verdict = runner.run(jail.start())
         try:
             if verdict.backend != backend or not verdict.levels:
-                _unverified.append(f"{backend}: {'; '.join(verdict.faults)}")
+                _unverified.append(absent(backend) or f"{backend}: {'; '.join(verdict.faults)}")
                 pytest.skip(f"sandbox not verified: {_unverified[-1]}")
-            made = Scene(
-                jail, runner, folder, "standard" if "standard" in verdict.levels else verdict.levels[0]
-            )
+            trust: Trust = "standard" if "standard" in verdict.levels else "trusted"
+            made = Scene(jail, runner, folder, trust, command)
             made.serves()
             made.unchanged()
             yield made
+            made.serves()
         finally:
             runner.run(jail.stop())
             os.close(inherited)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def scene() -> Iterator[Scene]:
-    """The strongest jail."""
-    with _scene("bwrap") as made:
+@pytest.fixture(scope="session", params=BACKENDS)
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Each jail for programs that aren't trusted."""
+    with _scene(request.param) as made:
         yield made
 
 

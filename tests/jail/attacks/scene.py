@@ -110,6 +110,7 @@ class Scene:
     runner: asyncio.Runner
     folder: Path
     trust: Trust  # of all jobs: the first that the backend is good for
+    command: tuple[str, ...]  # that starts such a jail
     owners: int = 100
     calm: Traces | None = None
 

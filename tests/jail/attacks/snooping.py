@@ -63,7 +63,7 @@ FILES = (
         attempt("root", open, "/proc/self/root" + facts["secret"])
         attempt("first", open, "/proc/1/root" + facts["secret"])
         attempt("working", open, "/proc/self/cwd/../.." + facts["secret"])
-        attempt("first.working", os.listdir, "/proc/1/cwd")
+        attempt("first.working", open, "/proc/1/cwd/../.." + facts["secret"])
         attempt("overlong", open, "./" * 2040 + ".." + facts["secret"])
         """,
         (
@@ -204,7 +204,7 @@ PROBING = (
                 try:
                     with open(path, "rb") as file:
                         told = file.read(1 << 16)
-                    if b"s3cret" in told:
+                    if b"s3" b"cret" in told:
                         found.append(path)
                 except OSError:
                     pass

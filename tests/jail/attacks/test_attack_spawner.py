@@ -36,7 +36,7 @@ def _in_the_midst(scene: Scene, act: Act) -> None:
     async def attack() -> None:
         with scene.process() as (owner, facts):
             up = pipe(facts, "up")
-            jail = Spawner()
+            jail = Spawner(command=scene.command)
             await jail.start()
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv, workspace=facts.workspace, limits=QUICK)

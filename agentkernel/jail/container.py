@@ -1,0 +1,197 @@
+"""Jails by a container runtime, for machines that have one and no bubblewrap.
+
+Rules
+1. The runtime isn't root: it runs in a user namespace, as a user that is nobody's, and in namespaces of
+   mounts and processes that end with it. What it writes lies in memory, where nobody else sees it.
+2. A runtime keeps its hands off control groups: the jail is in its own before the runtime is started.
+3. The program sees what it does with bubblewrap, and of /proc the processes of its jail, to be read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agentkernel.jail import mounts, python, restrict, seccomp
+from agentkernel.jail.launch import DEVICES, ENVIRONMENT, SYSTEM, Launch, die_with, limited, rlimits
+from agentkernel.jail.owners import jail_uid, runtime_uid
+from agentkernel.jail.port import Job
+
+RUNTIMES = {  # the strongest first, with their options, and those by which a jail gets the status pipe
+    "runsc": ("--rootless --network=none --ignore-cgroups --oci-seccomp", "--pass-fd=3:3"),
+    "runc": ("--rootless=true", "--preserve-fds=1"),
+    "crun": ("--cgroup-manager=disabled", "--preserve-fds=1"),
+}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INSIDE = 1000  # the user that a program is to itself
+_PLACE = Path("/tmp")  # noqa: S108 - of the runtime's own
+_PLACE_KB = 4096
+_STATUS, _USERS = 3, 4  # descriptors in the runtime
+_OTHER_GROUPS = Path("/sys/fs/cgroup/unified")  # crun refuses a machine that has both versions
+_ENDING_WITH_US = ("/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+_BEGAN = b"began"  # what is on the status pipe then
+_JOBS = "+"  # what the names of a job's variables begin with, until the job's own process
+# All of a jail ends with its first process, which no signal from inside reaches, nor a job's variables.
+_FIRST_PROCESS = f"""
+import os, sys
+os.write({_STATUS}, {_BEGAN})
+os.close({_STATUS})
+own = os.fork()
+if not own:
+    jobs = [name for name in os.environb if name.startswith(b"{_JOBS}")]
+    given = {{**os.environb, **{{name[1:]: os.environb[name] for name in jobs}}}}
+    given = {{name: given[name] for name in given if name not in jobs}}
+    try:
+        os.execvpe(sys.argv[1], sys.argv[1:], given)
+    except OSError as error:
+        os.write(1, os.fsencode(f"{{sys.argv[1]}}: {{error.strerror}}"))
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+while True:
+    ended, status = os.wait()
+    if ended == own:
+        status = os.waitstatus_to_exitcode(status)
+        os._exit(status if status >= 0 else 128 - status)
+"""
+_CLONE_NEWUSER = 0x10000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def missing(runtime: str) -> str:
+    """What to install; empty when the runtime can be tried."""
+    if not shutil.which(runtime, path=_PATH):
+        return f"{runtime}: not installed; install {runtime}, or rather bubblewrap"
+    if seccomp.program() is None:
+        return "seccomp: no filter for this kind of machine"
+    return "" if python.interpreter() else "python: none below /usr; install python3"
+
+
+class Container:
+    """Jails by one runtime. It takes a kernel that is root, with users, groups and mounts to give."""
+
+    layers = ("namespaces", "files", "capabilities", "seccomp", "limits")
+    processes = 40  # threads of a runtime in Go, twice while it starts
+
+    def __init__(self, runtime: str) -> None:
+        options, passing = RUNTIMES[runtime]
+        self._argv = (*_ENDING_WITH_US, shutil.which(runtime, path=_PATH) or runtime, *options.split())
+        self._run = "run", f"--bundle={_PLACE}", passing, "jail"
+        self._filter = seccomp.rules()
+
+    def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
+        """How to start it; see `launch.Backend`."""
+        bundle = msgspec.json.encode(self._bundle(job, workspace))
+        users = _users(runtime_uid(job.owner) or 0, jail_uid(job.owner) or 0)
+        os.fchmod(status, 0o666)  # to be opened again by another user than ours
+
+        def confine() -> None:
+            _enter(_USERS)
+            mounts.enter()
+            mounts.in_memory(_PLACE, _PLACE_KB)
+            if _OTHER_GROUPS.exists():
+                mounts.in_memory(_OTHER_GROUPS, 4)
+            _furnish(bundle)
+            if not restrict.seccomp(seccomp.newest()):
+                raise PermissionError(0, "seccomp refused")
+
+        log = f"--log=/proc/self/fd/{_STATUS}", "--log-format=json", f"--root={_PLACE}/state"
+        argv = [*self._argv, *log, *self._run]
+        return Launch(argv, {}, (status, users), (users,), confine, wraps=True, proof=_BEGAN, limited=True)
+
+    def _bundle(self, job: Job, workspace: int | str | None) -> dict[str, Any]:
+        """What a runtime is told, by the OCI runtime specification."""
+        interpreter = python.interpreter() or ""
+        command = list(job.argv) if job.code is None else python.command(interpreter)
+        environment = {**ENVIRONMENT, "PWD": "/workspace"}
+        if job.code is None:
+            environment |= {f"{_JOBS}{name}": value for name, value in job.environment.items()}
+        bounds = {**rlimits(job.limits), "nproc": (job.limits.pids + 1,) * 2}
+        sets = ("bounding", "effective", "inheritable", "permitted", "ambient")
+        namespaces = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+        return {
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": _INSIDE, "gid": _INSIDE},
+                "args": limited(bounds, [interpreter, "-I", "-S", "-c", _FIRST_PROCESS, *command]),
+                "env": [f"{name}={value}" for name, value in environment.items()],
+                "cwd": "/workspace",
+                "capabilities": dict.fromkeys(sets, ()),
+                "noNewPrivileges": True,
+            },
+            "root": {"path": "rootfs", "readonly": True},
+            "hostname": "jail",
+            "mounts": _mounts(job, workspace),
+            "linux": {"namespaces": [{"type": name} for name in namespaces], "seccomp": self._filter},
+        }
+
+
+def _mounts(job: Job, workspace: int | str | None) -> list[dict[str, Any]]:
+    owned = f"size={(job.limits.memory_mb << 20) // 4}", f"uid={_INSIDE}", f"gid={_INSIDE}", "mode=755"
+    read_only = "rbind", "ro", "rro", "nodev"
+    shown = [path for path in SYSTEM if Path(path).is_dir() and not Path(path).is_symlink()]
+    made = [
+        _mount("proc", "proc", "/proc", "ro", "nodev", "noexec", "subset=pid"),
+        _mount("bind", f"{_PLACE}/rootfs/dev", "/dev", *read_only),
+        *(_mount("bind", path, path, "bind") for path in DEVICES),
+        *(_mount("bind", path, path, *read_only) for path in shown),
+        *(_mount("tmpfs", "tmpfs", path, "nodev", *owned) for path in ("/tmp", "/dev/shm")),  # noqa: S108
+    ]
+    if workspace is None:
+        return [*made, _mount("tmpfs", "tmpfs", "/workspace", "nodev", *owned)]
+    options = ("rbind", "nodev") if job.writable else read_only
+    return [*made, _mount("bind", str(workspace), "/workspace", *options)]
+
+
+def _mount(kind: str, source: str, destination: str, *options: str) -> dict[str, Any]:
+    return {"type": kind, "source": source, "destination": destination, "options": ("nosuid", *options)}
+
+
+def _users(runtime: int, jail: int) -> int:
+    """A new user namespace of the jail's user, in which the runtime is root and the jail nobody."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setresgid(jail, jail, jail)
+            os.setresuid(jail, jail, jail)
+            if _libc.unshare(_CLONE_NEWUSER) == 0:
+                die_with(parent)
+                os.kill(os.getpid(), signal.SIGSTOP)
+        finally:
+            os._exit(1)
+    if not os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]):
+        raise PermissionError(0, "user namespaces refused")
+    try:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{child}/{name}").write_text(f"0 {runtime} 1\n{_INSIDE} {jail} 1\n")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _enter(users: int) -> None:
+    """Be root of a user namespace of our own user."""
+    if _libc.setns(users, _CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "user namespace refused")
+    os.close(users)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _furnish(bundle: bytes) -> None:
+    """Lay out the bundle."""
+    os.umask(0o022)
+    root = _PLACE / "rootfs"
+    (root / "dev" / "shm").mkdir(parents=True)
+    for path in map(Path, DEVICES):
+        (root / path.relative_to("/")).touch()
+    for path in map(Path, SYSTEM):
+        if path.is_symlink():
+            (root / path.relative_to("/")).symlink_to(path.readlink())
+    (_PLACE / "config.json").write_bytes(bundle)
