@@ -67,8 +67,9 @@ class Kernel:
             case "commit", ():
                 self.commit()
             case "sync", ():
+                self.commit()
                 asyncio.run(self.recorder.synced())
-                self.committed, self.seen = copy.deepcopy(facts(one)), self.text
+                assert not self.recorder.owes
             case "crash", ():
                 self.commit()
                 self.recorder, self.process = self.found()
