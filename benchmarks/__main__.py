@@ -21,6 +21,7 @@ from benchmarks import (
     decode,
     idle,
     index,
+    journal,
     kernel_cpu,
     latency,
     machine,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         paging,
         crowd,
         scheduling,
+        journal,
         tools,
     )
 }
