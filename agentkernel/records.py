@@ -10,11 +10,13 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from agentkernel.calls import Call
+from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.store import STANDS
 from agentkernel.plan import Input, Letter, Plan
 from agentkernel.process import NO_QUOTA, Owner, Priority, Process, Quota, State, TurnEnd, Wait, phase_of
@@ -23,13 +25,19 @@ _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What of a process never changes; `fingerprint` is its model file's."""
+    """What of a process never changes; `fingerprint` is its model file's, `digest` that of it and the plan."""
 
     owner: Owner
     plan: Plan
     model_id: str
     fingerprint: str
     client: int = 0
+    digest: bytes = b""
+
+    def check(self) -> None:
+        """Raise ValueError unless the plan is that which was admitted."""
+        if self.digest not in (b"", _digest(self.plan, self.fingerprint)):
+            raise ValueError("its plan is not the one that was admitted")
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,12 +113,15 @@ class Whole(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, process: Process, fingerprint: str, now: float) -> Whole:
         """The process now."""
-        birth = Birth(process.owner, process.plan, process.model_id, fingerprint, process.client)
+        plan = process.plan
+        digest = _digest(plan, fingerprint)
+        birth = Birth(process.owner, plan, process.model_id, fingerprint, process.client, digest)
         return cls(birth, Standing.of(process, now), packed(process.tokens), process.soft)
 
     def process(self, pid: int, now: float) -> Process:
-        """The process again."""
+        """The process again. Raises ValueError for a plan that is not the one that was admitted."""
         birth, standing = self.birth, self.standing
+        birth.check()
         quotas = standing.quota_tokens, standing.quota_syscalls
         made = Process(pid, birth.owner, birth.plan, birth.model_id, standing.priority, *quotas, now)
         made.client, made.soft = birth.client, self.soft
@@ -155,15 +166,26 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def replayed(records: Iterable[tuple[int, str, bytes]], now: float) -> dict[int, tuple[Process, str]]:
-    """Processes, and their models' fingerprints, from what is written down of them."""
+    """Processes, and their models' fingerprints, from what is written down of them.
+
+    Raises JournalCorruptError for what can't be that.
+    """
     found: dict[int, tuple[Process, str]] = {}
-    for pid, kind, body in records:
-        if kind == STANDS:
-            whole = _whole(body)
-            found[pid] = whole.process(pid, now), whole.birth.fingerprint
-        else:
-            _replay(found[pid][0], kind, _DECODERS[kind](body), now)
+    pid = 0
+    try:
+        for pid, kind, body in records:
+            if kind == STANDS:
+                whole = _whole(body)
+                found[pid] = whole.process(pid, now), whole.birth.fingerprint
+            else:
+                _replay(found[pid][0], kind, _DECODERS[kind](body), now)
+    except (ValueError, KeyError) as error:  # msgspec's errors among them
+        raise JournalCorruptError(f"the journal's records of process {pid} are damaged: {error}") from error
     return found
+
+
+def _digest(plan: Plan, fingerprint: str) -> bytes:
+    return blake2b(encode((plan, fingerprint)), digest_size=16).digest()
 
 
 def _replay(process: Process, kind: str, record: Any, now: float) -> None:

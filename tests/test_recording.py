@@ -12,11 +12,13 @@ import pytest
 
 from agentkernel import recording
 from agentkernel.errors import KernelError
+from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.opening import wal_of
 from agentkernel.journal.store import STANDS, Durability, Journal
 from agentkernel.process import Event, Process
 from agentkernel.recording import Recorder
-from tests.kept import facts, without_threads
+from tests.by_hand import boot, run
+from tests.kept import MIXED, facts, without_threads
 from tests.test_process import process
 
 Make = Callable[..., Recorder]
@@ -337,3 +339,24 @@ def test_a_process_that_is_withdrawn_is_written_no_more_and_its_key_is_free(make
     recorder.commit()
     assert recorder.journal.processes == 0
     assert recovered(recorder) == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "plan"])
+def test_records_that_are_damaged_are_refused_by_name(tmp_path, damage):
+    """Half a record; or another plan than the one that was admitted, by one byte."""
+
+    async def main():
+        bench = await boot(tmp_path, **MIXED)
+        process = await bench.exec("hello there")
+        journal = bench.kernel.recorder.journal
+        journal.commit()
+        ((kind, body),) = journal.records(process.pid)[:1]
+        assert kind == "stands"
+        body = body[:-9] if damage == "cut" else body.replace(b"hello there", b"hello where")
+        with journal._database.transaction() as db:
+            db.execute("UPDATE records SET body = ? WHERE kind = 'stands'", (body,))
+        with pytest.raises(JournalCorruptError, match="the journal's records of process 1 are damaged"):
+            Recorder(journal, lambda: 0.0).recover()
+        await bench.kernel.close()
+
+    run(main())
