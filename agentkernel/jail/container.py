@@ -40,7 +40,7 @@ _JOBS = "+"  # what the names of a job's variables begin with, until the job's o
 # All of a jail ends with its first process, which no signal from inside reaches, nor a job's variables.
 _FIRST_PROCESS = f"""
 import os, sys
-os.write({_STATUS}, {_BEGAN})
+os.write({_STATUS}, {_BEGAN!r})
 os.close({_STATUS})
 own = os.fork()
 if not own:

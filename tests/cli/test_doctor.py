@@ -76,6 +76,17 @@ def test_the_remedy_uses_the_system_s_own_installer(examined, tmp_path, monkeypa
     assert examined()["bubblewrap"].remedy == f"sudo {remedy}"
 
 
+@pytest.mark.parametrize(("uid", "state"), [(0, "note"), (1000, "missing")])
+def test_root_can_do_without_bubblewrap_where_there_is_a_container_runtime(
+    examined, tmp_path, monkeypatch, uid, state
+):
+    (tmp_path / "runc").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    assert examined()["bubblewrap"].state == state
+    assert ("runc makes jails" in examined()["bubblewrap"].found) == (uid == 0)
+
+
 def test_another_version_of_llama_cpp_is_not_good_enough(examined, monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.3.35")
     finding = examined()["llama.cpp"]
