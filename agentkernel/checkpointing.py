@@ -30,11 +30,21 @@ from agentkernel.process import NO_QUOTA, Event, Owner, Process, State
 from agentkernel.records import Saved, encode, saved, unpacked
 from agentkernel.request import summarizes
 from agentkernel.serving import Served
+from agentkernel.syscalls.errors import ToolError
+from agentkernel.syscalls.succession import Successor
 from agentkernel.toolverbs import ToolVerbs
 
 _PIECE = 1 << 20  # bytes of output or memory in a member
 
 _log = log.get("checkpoints")
+
+
+class _Standing(NamedTuple):
+    """A process as it stands: what is saved of it, and the bytes of its memory, which are kept for `-pid`."""
+
+    process: Process
+    saved: Saved
+    memory: int
 
 
 class _Returning(NamedTuple):
@@ -44,6 +54,7 @@ class _Returning(NamedTuple):
     saved: Saved
     served: Served
     was: int
+    files: Successor
 
 
 class Checkpointing(ToolVerbs):
@@ -121,14 +132,15 @@ class Checkpointing(ToolVerbs):
             self._save_later()
 
     @contextlib.contextmanager
-    def _held(self, processes: Sequence[Process]) -> Iterator[list[tuple[Process, Saved]]]:
+    def _held(self, processes: Sequence[Process]) -> Iterator[list[_Standing]]:
         """The processes as they stand; what they write to memory from now on is not in `-pid`'s."""
         found = []
         try:
             for process in processes:
                 self._frozen.add(process.pid)
                 self.memory.fork(process.pid, -process.pid)
-                found.append((process, self.recorder.save(process)))
+                size = self.memory.size(process.pid)
+                found.append(_Standing(process, self.recorder.save(process), size))
             yield found
         finally:
             for process in processes:
@@ -137,16 +149,16 @@ class Checkpointing(ToolVerbs):
             self._thaw.set()
             self._thaw.clear()
 
-    async def _save(self, owner: Owner, name: str, found: list[tuple[Process, Saved]]) -> Checkpoint:
+    async def _save(self, owner: Owner, name: str, found: list[_Standing]) -> Checkpoint:
         writer = await asyncio.to_thread(self.checkpoints.write, owner, name)
         try:
-            held = [await self._save_process(writer, process, kept) for process, kept in found]
+            held = [await self._save_process(writer, *each) for each in found]
             return await asyncio.to_thread(writer.finish, owner.name, name, tuple(held))
         except BaseException as error:
             await asyncio.shield(asyncio.to_thread(writer.abandon, error))
             raise
 
-    async def _save_process(self, writer: Writer, process: Process, kept: Saved) -> Held:
+    async def _save_process(self, writer: Writer, process: Process, kept: Saved, memory: int) -> Held:
         pid, size = process.pid, kept.whole.standing.offset
         await asyncio.to_thread(writer.add, f"{pid}/record", encode(kept))
         for start in range(0, size, _PIECE):
@@ -154,18 +166,26 @@ class Checkpointing(ToolVerbs):
             if len(text) < min(_PIECE, size - start):
                 raise KernelError("CHECKPOINT_FAILED", f"the output of PID {pid} is not kept whole")
             await asyncio.to_thread(writer.add, f"{pid}/output/{start}", text)
-        for start in range(0, size := self.memory.size(-pid), _PIECE):
-            data = await self.memory.read(-pid, start, min(_PIECE, size - start))
-            await asyncio.to_thread(writer.add, f"{pid}/memory/{start}", data)
+        await self._save_memory(writer, pid, memory)
         await self._save_files(writer, process)
         birth, tokens = kept.whole.birth, unpacked(kept.whole.tokens)
         held = Held(pid, birth.model_id, birth.fingerprint, len(tokens))
-        served = self.models.served[process.model_id]
+        served = self.models.served.get(process.model_id)
+        if served is None:  # nobody has needed it since
+            return held
         async with exported(served, process, tokens) as image:
             if image is None:
                 return held
             await asyncio.to_thread(writer.add_file, f"{pid}/image", image.path)
         return msgspec.structs.replace(held, image=form(served), image_tokens=image.tokens)
+
+    async def _save_memory(self, writer: Writer, pid: int, size: int) -> None:
+        for start in range(0, size, _PIECE):
+            try:
+                data = await self.memory.read(-pid, start, min(_PIECE, size - start))
+            except KernelError as error:
+                raise KernelError("CHECKPOINT_FAILED", f"memory of PID {pid}: {error}") from error
+            await asyncio.to_thread(writer.add, f"{pid}/memory/{start}", data)
 
     async def _save_files(self, writer: Writer, process: Process) -> None:
         limits = self.config.tools.limits
@@ -217,7 +237,10 @@ class Checkpointing(ToolVerbs):
                 for pid, kept in wholes.items():
                     process = self._made(kept, pids, pid)
                     process.model_id = models[pid].card.id
-                    found.append(_Returning(process, kept, models[pid], pid))
+                    with _told_of_files(process.pid):
+                        files = await self.gate.successor(process.pid)
+                        await asyncio.to_thread(files.remove)
+                    found.append(_Returning(process, kept, models[pid], pid, files))
                 yield found
             except BaseException:
                 for each in found:
@@ -226,6 +249,9 @@ class Checkpointing(ToolVerbs):
             finally:
                 for pid in pids.values():
                     self.table.abandon(pid)
+                for each in found:
+                    with contextlib.suppress(ToolError):  # else the next kernel does it
+                        await asyncio.to_thread(each.files.remove)
 
     def _undo(self, process: Process) -> None:
         if any(other is process for other in self.table):
@@ -284,24 +310,21 @@ class Checkpointing(ToolVerbs):
         for member, start in reader.below(f"{each.was}/memory/"):
             data = await asyncio.to_thread(reader.read, member)
             await self.backing.write(process.pid, int(start), data)
-        files = reader.below(f"{each.was}/files/")
-        if process.plan.permits is None and not files:
-            return
-        try:
-            await self._with_files(process, lambda workspace: workspace.remove())
-            for member, name in files:
-                await self._put_back(process, reader, member, os.fsdecode(unquote_to_bytes(name)))
-        except KernelError as error:
-            raise KernelError("RESTORE_FAILED", f"files of PID {process.pid}: {error}") from error
-
-    async def _put_back(self, process: Process, reader: Reader, member: str, path: str) -> None:
-        data = await asyncio.to_thread(reader.read, member)
-        await self._with_files(process, lambda workspace: workspace.put(path, data))
+        with _told_of_files(process.pid):
+            for member, name in reader.below(f"{each.was}/files/"):
+                data = await asyncio.to_thread(reader.read, member)
+                await asyncio.to_thread(each.files.put, os.fsdecode(unquote_to_bytes(name)), data)
 
     def _return(self, returning: list[_Returning], texts: list[list[bytes]]) -> None:
         """They live again, all at once, with what they have put out."""
         pairs = zip(returning, texts, strict=True)
-        self.recorder.reborn([(each.process, each.saved, text) for each, text in pairs])
+        with contextlib.ExitStack() as undoing:
+            for each in returning:
+                with _told_of_files(each.process.pid):
+                    each.files.exchange()
+                undoing.callback(each.files.exchange)
+            self.recorder.reborn([(each.process, each.saved, text) for each, text in pairs])
+            undoing.pop_all()
         for each in returning:
             self._changing.add(each.process.pid)  # until its engine has it
             self._enlist(each.process)
@@ -336,6 +359,14 @@ class Checkpointing(ToolVerbs):
 
 
 _id = attrgetter("id")
+
+
+@contextlib.contextmanager
+def _told_of_files(pid: int) -> Iterator[None]:
+    try:
+        yield
+    except ToolError as error:
+        raise KernelError("RESTORE_FAILED", f"files of PID {pid}: {error}") from error
 
 
 def _output(reader: Reader, pid: int) -> list[bytes]:

@@ -42,9 +42,11 @@ def no_room(bench: Bench) -> Iterator[None]:
     """The kernel's journal takes nothing meanwhile."""
     db = bench.kernel.recorder.journal._database._db
     db.execute("PRAGMA query_only = ON")
-    yield
-    if not bench.kernel.recorder.journal._database.closed:
-        db.execute("PRAGMA query_only = OFF")
+    try:
+        yield
+    finally:
+        if not bench.kernel.recorder.journal._database.closed:
+            db.execute("PRAGMA query_only = OFF")
 
 
 class _Later(Executor):

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agentkernel.checkpoints import Checkpoints
 from agentkernel.process import Process, Quota, Wait
 from tests.by_hand import ME, Bench, Screen, run, settle
 from tests.callers import NO_FILES, WORK, Held, call, context, rest
 from tests.checkpointed import at_once, back, carried, one_back, saved
 from tests.fake_jail import FakeJail
+from tests.test_checkpoint_moments import Slowly
 from tests.test_recovery import SAID, born, leave, said, to_the_end
 
 INTERRUPTED = "error: INTERRUPTED: the kernel stopped while it ran: it may have been done, or not"
@@ -264,19 +264,6 @@ def test_a_child_that_comes_back_alone_costs_its_parent_nothing_more(tmp_path: P
         await leave(bench)
 
     run(main())
-
-
-class Slowly:
-    """`to_thread` by which a checkpoint is begun when the test says so; all else is done at once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gate = asyncio.Event()
-        monkeypatch.setattr(asyncio, "to_thread", self)
-
-    async def __call__(self, work: Any, *arguments: Any) -> Any:
-        if getattr(work, "__func__", None) is Checkpoints.write:
-            await self.gate.wait()
-        return work(*arguments)
 
 
 def test_calls_and_writes_of_files_wait_while_those_are_read_and_follow_then(

@@ -107,6 +107,7 @@ syscalls.results
 syscalls.calc
 syscalls.confined
 syscalls.workspace
+syscalls.succession
 syscalls.files
 syscalls.document
 syscalls.arguments

@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +139,21 @@ def replace(directory: int, new: str, name: str) -> None:
     except OSError:
         _renameat2(*swap)
         raise
+
+
+def exchange(directory: int, one: str, other: str) -> None:
+    """Each of the two names has what the other had, which may be nothing. Raises OSError."""
+    if (
+        _renameat2 is not None
+        and _renameat2(directory, os.fsencode(one), directory, os.fsencode(other), _EXCHANGE) == 0
+    ):
+        return
+    names = set(os.listdir(directory))
+    moves = [(one, other)] if one in names else [(other, one)] if other in names else []
+    if {one, other} <= names:
+        moves = [(one, aside := f"{one}.{secrets.token_hex(8)}"), (other, one), (aside, other)]
+    for before, after in moves:
+        os.rename(before, after, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def require() -> None:

@@ -41,13 +41,13 @@ from agentkernel.syscalls.mailbox import Mailboxes
 from agentkernel.syscalls.people import Kind, People
 from agentkernel.syscalls.results import cut
 from agentkernel.syscalls.secrets import Secrets
+from agentkernel.syscalls.succession import Successor, remove_for_good, sweep
 from agentkernel.syscalls.table import Tool
 from agentkernel.syscalls.toolbox import Toolbox
 from agentkernel.syscalls.workspace import Workspace
 
 _BLAMELESS = ("ESANDBOX", "DENIED", "RATE_LIMITED", "INTERRUPTED")  # not the model's failures
 _OFF = Verdict("none", (), (), 0, 0.0, ("tools are switched off",))
-_REMOVE_AGAIN_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 0.0)  # after each try
 _log = log.get("gate")
 
 
@@ -67,6 +67,8 @@ class Gate:
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._clock = asyncio.get_running_loop().time
         self._callers: dict[int, Caller] = {}
+        self._removals: dict[int, asyncio.Task[None]] = {}  # of workspaces, by PID
+        sweep(self._root, self._settings.limits)
 
     def __repr__(self) -> str:
         return f"<Gate tools={len(self.toolbox.tools)} callers={len(self._callers)}>"
@@ -137,7 +139,9 @@ class Gate:
         if passing:
             with contextlib.suppress(ToolError):  # ESANDBOX: nobody could make one
                 workspace = caller.workspace or self._new_workspace(process.pid)  # of a former kernel's
-                asyncio.get_running_loop().run_in_executor(None, _remove, process.pid, workspace)
+                removal = asyncio.get_running_loop().create_task(self._remove(process, workspace))
+                self._removals[process.pid] = removal
+                removal.add_done_callback(lambda _: self._removals.pop(process.pid, None))
 
     def workspace(self, process: Process) -> Workspace:
         """The process's own, of one that has ended too. Raises ToolError ESANDBOX where none can be had."""
@@ -154,6 +158,16 @@ class Gate:
         if question is None:
             return Wait.SYSCALL
         return Wait.APPROVAL if question.kind == "approval" else Wait.ANSWER
+
+    async def successor(self, pid: int) -> Successor:
+        """Files that may become the process's, once no removal of those that it had is under way."""
+        if (removal := self._removals.get(pid)) is not None:
+            await removal
+        return Successor(self._root, pid, self._settings.limits, jail_uid(pid))
+
+    async def _remove(self, process: Process, workspace: Workspace) -> None:
+        await self._host.may_call(process)  # a checkpoint may read them
+        await asyncio.to_thread(remove_for_good, process.pid, workspace)
 
     def _new_workspace(self, pid: int) -> Workspace:
         return Workspace(self._root, pid, self._settings.limits, jail_uid(pid))
@@ -376,19 +390,7 @@ class Gate:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """No call can be made any more."""
+        """No call can be made any more, and what is to be removed is."""
+        await asyncio.gather(*self._removals.values())
         await self.jail.stop()
         self._audit.close()
-
-
-def _remove(pid: int, workspace: Workspace) -> None:
-    """Remove it, once nothing writes any more: a job that was killed is soon gone, but perhaps not yet."""
-    for pause in _REMOVE_AGAIN_S:
-        try:
-            workspace.remove(for_good=True)  # a thread may be on its way to write
-        except ToolError as error:
-            why = str(error)
-        else:
-            return
-        time.sleep(pause)
-    _log.warning("workspace not removed", pid=pid, error=why)

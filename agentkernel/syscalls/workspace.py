@@ -75,7 +75,7 @@ class Workspace:
     ToolError ESANDBOX where paths can't be confined.
     """
 
-    def __init__(self, root: Path, pid: int, limits: Limits, uid: int | None = None) -> None:
+    def __init__(self, root: Path, pid: int | str, limits: Limits, uid: int | None = None) -> None:
         require()
         self._path, self._limits, self._uid = root / str(pid), limits, uid
         self._lock = threading.Lock()  # of everything that changes files

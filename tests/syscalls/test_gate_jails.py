@@ -168,6 +168,7 @@ def test_a_workspace_is_kept_or_goes_with_its_process(
         folder = tmp_path / "workspace" / "1"
         assert folder.is_dir()
         bench.kernel.kill(ME, 1)
+        await settle()
         await asyncio.get_running_loop().shutdown_default_executor()
         assert folder.is_dir() is kept
 
@@ -192,6 +193,7 @@ def test_a_workspace_goes_though_what_was_killed_writes_a_little_longer(tmp_path
         monkeypatch.setattr("agentkernel.syscalls.workspace._clear", clear)
         monkeypatch.setattr("agentkernel.syscalls.gate.time.sleep", pause)
         bench.kernel.kill(ME, 1)
+        await settle()
         await asyncio.get_running_loop().shutdown_default_executor()
         assert len(tries) == 3
         assert not folder.exists()
@@ -206,6 +208,7 @@ def test_a_workspace_of_a_former_kernels_goes_with_its_process(tmp_path: Path) -
         await bench.exec("go", trust="confidential", interactive=True)
         (folder / "below").mkdir(parents=True)
         bench.kernel.kill(ME, 1)
+        await settle()
         await asyncio.get_running_loop().shutdown_default_executor()
         assert not folder.exists()
 
@@ -216,7 +219,8 @@ def test_a_write_that_its_process_did_not_live_to_see_leaves_nothing(tmp_path: P
     """Threads can't be cancelled: one that is late finds that the workspace was removed."""
 
     async def main() -> None:
-        begun, removed, write, remove = threading.Event(), threading.Event(), files.write_file, gate._remove
+        begun, removed, write = threading.Event(), threading.Event(), files.write_file
+        remove = gate.remove_for_good
 
         def told(*arguments) -> None:
             remove(*arguments)
@@ -228,13 +232,14 @@ def test_a_write_that_its_process_did_not_live_to_see_leaves_nothing(tmp_path: P
             return write(*arguments, **named)
 
         monkeypatch.setattr("agentkernel.syscalls.files.write_file", late)
-        monkeypatch.setattr("agentkernel.syscalls.gate._remove", told)
+        monkeypatch.setattr("agentkernel.syscalls.gate.remove_for_good", told)
         bench = await calling(tmp_path, {"go": call("write_file", path="a", content="x")})
         await bench.exec("go", trust="confidential")
         await rest(bench)
         while not begun.is_set():
             await settle()
         bench.kernel.kill(ME, 1)
+        await settle()
         await asyncio.get_running_loop().shutdown_default_executor()
         assert not (tmp_path / "workspace" / "1").exists()
 
