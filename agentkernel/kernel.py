@@ -37,7 +37,7 @@ class Kernel(Replaying):
         Of two with one key the second is the first again.
         """
         if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
-            return self.find(owner, known)
+            return self.find(owner, known)  # PID_NOT_FOUND, where retention has removed it
         name = owner.name, request.key or ""
         if name in self._keys:
             raise KernelError("BUSY", "an EXEC with that key is under way")

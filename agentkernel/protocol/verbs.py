@@ -120,6 +120,7 @@ _TABLE = (
         "GENERIC",
         (
             "EXEC_INVALID",
+            "PID_NOT_FOUND",
             "NO_MODEL",
             "MEMORY_ADMISSION",
             "BUSY",
