@@ -15,7 +15,6 @@ import hashlib
 import shutil
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,6 @@ FORMAT = 1
 _MANIFEST = "manifest.json"
 _SUFFIX = ".checkpoint"
 _DIGEST = 32  # bytes of BLAKE2b
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 _log = log.get("checkpoints")
 
@@ -55,6 +53,12 @@ class Manifest(msgspec.Struct, frozen=True):
     created: float
     processes: tuple[Held, ...]
     hashes: dict[str, str]
+
+
+class _Format(msgspec.Struct):
+    """What every version's manifest says."""
+
+    format: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -163,7 +167,7 @@ class Checkpoints:
     def write(self, owner: Owner, name: str) -> Writer:
         """Begin one, whose name may be that of another. Raises CHECKPOINT_LIMIT, OSError."""
         mine = [each for each in self._all() if each.manifest.owner == owner.name]
-        paths = {each.manifest.name: each.path for each in mine}
+        paths = {each.manifest.name: each.path for each in reversed(mine)}  # that which `find` finds
         if name not in paths and len(mine) >= self._per_owner:
             details = {"limit": self._per_owner}
             raise KernelError("CHECKPOINT_LIMIT", f"{owner.name} has {self._per_owner} checkpoints", details)
@@ -194,17 +198,17 @@ class Checkpoints:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except _UNREADABLE as error:
+    except Exception as error:  # a damaged archive may make zipfile raise anything
         raise KernelError("RESTORE_FAILED", f"{path.name}: {error}") from error
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     data = archive.read(_MANIFEST)
     _check(_digest(data), archive.comment.decode(), _MANIFEST)
-    manifest = msgspec.json.decode(data, type=Manifest)
-    if manifest.format != FORMAT:
-        raise ValueError(f"it has format {manifest.format}, this kernel reads {FORMAT}")
-    return manifest
+    written = msgspec.json.decode(data, type=_Format).format
+    if written != FORMAT:
+        raise ValueError(f"it has format {written}, this kernel reads {FORMAT}")
+    return msgspec.json.decode(data, type=Manifest)
 
 
 def _check(found: str, digest: str, member: str) -> None:
