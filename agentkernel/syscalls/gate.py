@@ -133,7 +133,8 @@ class Gate:
             caller.task.cancel()
             self.jail.kill(f"{process.pid}.{process.called}")  # the job of its call
             self._finish(process, caller, "CANCELLED")
-        self.jail.forget(process.pid)
+        if process.called:  # else it has no jails
+            self.jail.forget(process.pid)
         self.mailboxes.close(process.pid)
         passing = self._settings.workspaces == "remove" or permits.trust == "confidential"
         if passing:
