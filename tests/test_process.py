@@ -154,6 +154,28 @@ def test_the_last_that_ended_are_kept_and_older_ones_forgotten() -> None:
     assert len(table) == 0
 
 
+def refused(table: ProcessTable, pid: int) -> str:
+    with pytest.raises(KernelError) as caught:
+        table.claim(pid)
+    return caught.value.code
+
+
+def test_a_pid_comes_back_when_nobody_has_it_and_later_ones_are_above() -> None:
+    table = ProcessTable(live_limit=3, ended_limit=2)
+    first, second = add(table), add(table)
+    table.retire(first)
+    assert refused(table, second.pid) == "RESTORE_BUSY"
+    assert [table.claim(1), table.claim(7)] == [1, 7]
+    assert refused(table, 1) == "RESTORE_BUSY"  # promised
+    assert refused(table, 9) == "SPAWN_FAILED"
+    table.abandon(7)
+    again = process(1)
+    table.add(again)
+    assert table.find(1) is table.live(1) is again
+    assert (table.new_pid(), table.next_pid) == (8, 9)
+    assert refused(table, 7) == "SPAWN_FAILED"
+
+
 def test_an_ended_process_is_not_live() -> None:
     table = ProcessTable(live_limit=9, ended_limit=2)
     table.retire(add(table))

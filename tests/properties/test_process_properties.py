@@ -50,15 +50,30 @@ def test_only_the_tables_moves_happen_and_the_times_add_up(
 
 
 @given(
-    st.lists(st.sampled_from(["spawn", "refuse", "end first", "end last"]), max_size=60), st.integers(1, 5)
+    st.lists(
+        st.sampled_from(["spawn", "refuse", "end first", "end last", "come back", "come from elsewhere"]),
+        max_size=60,
+    ),
+    st.integers(1, 5),
 )
-def test_pids_grow_and_never_come_again(actions: list[str], limit: int) -> None:
+def test_pids_grow_and_none_is_two_processes_at_once(actions: list[str], limit: int) -> None:
     table, given_out = ProcessTable(limit, 2), [0]
     for action in actions:
         live = list(table)
         assert len(live) == len(table) <= limit
         if action.startswith("end") and live:
             table.retire(live[0 if action.endswith("first") else -1])
+        elif action.startswith("come"):
+            pid = given_out[-1] + 3 if action.endswith("elsewhere") else given_out[len(given_out) // 2]
+            if not pid:
+                continue
+            if len(live) == limit or pid in [each.pid for each in live]:
+                with pytest.raises(KernelError):
+                    table.claim(pid)
+                continue
+            table.add(process(table.claim(pid), 0.0))
+            given_out = sorted({*given_out, pid})
+            assert table.next_pid == given_out[-1] + 1
         elif not action.startswith("end"):
             try:
                 pid = table.new_pid()
