@@ -35,7 +35,7 @@ _SETTINGS = {
     "PYTHONPATH": str(ROOT),
 }
 _ENDLESS = "root ::= [a-z ] root"
-_CALL = r'root ::= "TOOL:append_file {\"path\": \"log\", \"text\": \"a\"}"'
+_CALL = r'root ::= "TOOL:append_file {\"path\": \"log\", \"content\": \"a\"}"'
 _FREE = {"raw": True, "max_tokens": 60, "temperature": 1.5, "top_p": 1, "top_k": 0, "deterministic": True}
 DETERMINISTIC: list[dict[str, Any]] = [{"prompt": "Once there was", "seed": i, **_FREE} for i in range(2)]
 PROCESSES: list[dict[str, Any]] = [
@@ -245,6 +245,7 @@ def _check_files(folder: Path) -> None:
     """Each call has appended once at most, and once if it said so."""
     lines = [json.loads(line) for line in (folder / "state" / "audit.log").read_text().splitlines()]
     calls = [line for line in lines if line["event"] == "call"]
+    assert {"ok"} <= {call["outcome"] for call in calls} <= {"ok", "QUOTA", "INTERRUPTED"}
     for pid in {call["pid"] for call in calls}:
         numbers = {call["call"] for call in calls if call["pid"] == pid}
         good = {call["call"] for call in calls if call["pid"] == pid and call["outcome"] == "ok"}
