@@ -75,7 +75,7 @@ class Container:
     """Jails by one runtime. It takes a kernel that is root, with users, groups and mounts to give."""
 
     layers = ("namespaces", "files", "capabilities", "seccomp", "limits")
-    processes = 40  # threads of a runtime in Go, twice while it starts
+    processes = 100  # threads of a runtime in Go, the more the more cores; the job has a limit of its own
 
     def __init__(self, runtime: str) -> None:
         options, passing = RUNTIMES[runtime]

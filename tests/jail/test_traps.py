@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from pathlib import Path
 
 import pytest
 
+from agentkernel.jail import seccomp
 from agentkernel.jail.owners import jail_uid, runtime_uid
 from agentkernel.jail.port import Limits
 from tests.jail.conftest import BACKENDS, Jailed
@@ -17,6 +19,13 @@ from tests.jail.test_spawner import appear, children
 pytestmark = pytest.mark.parametrize("jailed", BACKENDS, indirect=True, scope="module")
 
 _WAIT = "open('up', 'w')\nwhile True: pass"
+_CALL = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for number in map(int, sys.argv[1:]):
+    failed = libc.syscall(number, *map(ctypes.c_long, [-1] * 6)) == -1
+    print(number, ctypes.get_errno() if failed else 0)
+"""
 
 
 def told_of_processes(jailed: Jailed, workspace: Path, name: str) -> list[bytes]:
@@ -137,6 +146,19 @@ def test_no_socket_is_made(jailed: Jailed, family: str) -> None:
     """A fresh network namespace does not keep vsock from the host of a virtual machine."""
     done = jailed.python(f"import socket; socket.socket(socket.{family}, socket.SOCK_STREAM)")
     assert done.output.endswith(b"PermissionError: [Errno 1] Operation not permitted\n")
+
+
+def test_every_call_of_the_list_is_refused(jailed: Jailed) -> None:
+    """Who makes the jail may know fewer calls by name than the list has, and leave the others out."""
+    numbers = seccomp.numbers(seccomp.REFUSED).values()
+    told = jailed.python(_CALL, *map(str, numbers)).output.decode().splitlines()
+    assert told == [f"{number} {errno.EPERM}" for number in numbers]
+
+
+def test_calls_that_are_newer_than_the_list_do_not_exist(jailed: Jailed) -> None:
+    newer = range(453, 500)
+    told = jailed.python(_CALL, *map(str, newer)).output.decode().splitlines()
+    assert told == [f"{number} {errno.ENOSYS}" for number in newer]
 
 
 def test_the_pairs_of_sockets_that_event_loops_need_are_made(jailed: Jailed) -> None:
