@@ -23,11 +23,7 @@ from agentkernel.jail.launch import DEVICES, ENVIRONMENT, SYSTEM, Launch, die_wi
 from agentkernel.jail.owners import jail_uid, runtime_uid
 from agentkernel.jail.port import Job
 
-RUNTIMES = {  # the strongest first, with their options, and those by which a jail gets the status pipe
-    "runsc": ("--rootless --network=none --ignore-cgroups --oci-seccomp", "--pass-fd=3:3"),
-    "runc": ("--rootless=true", "--preserve-fds=1"),
-    "crun": ("--cgroup-manager=disabled", "--preserve-fds=1"),
-}
+RUNTIMES = {"runc": "--rootless=true", "crun": "--cgroup-manager=disabled"}  # as they are preferred; options
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSIDE = 1000  # the user that a program is to itself
 _PLACE = Path("/tmp")  # noqa: S108 - of the runtime's own
@@ -78,9 +74,15 @@ class Container:
     processes = 100  # threads of a runtime in Go, the more the more cores; the job has a limit of its own
 
     def __init__(self, runtime: str) -> None:
-        options, passing = RUNTIMES[runtime]
-        self._argv = (*_ENDING_WITH_US, shutil.which(runtime, path=_PATH) or runtime, *options.split())
-        self._run = "run", f"--bundle={_PLACE}", passing, "jail"
+        log = f"--log=/proc/self/fd/{_STATUS}", "--log-format=json"
+        options = RUNTIMES[runtime], *log, f"--root={_PLACE}/state"
+        run = (
+            "run",
+            f"--bundle={_PLACE}",
+            "--preserve-fds=1",
+            "jail",
+        )  # the status pipe, for the first process
+        self._argv = [*_ENDING_WITH_US, shutil.which(runtime, path=_PATH) or runtime, *options, *run]
         self._filter = seccomp.rules()
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
@@ -99,9 +101,8 @@ class Container:
             if not restrict.seccomp(seccomp.newest()):
                 raise PermissionError(0, "seccomp refused")
 
-        log = f"--log=/proc/self/fd/{_STATUS}", "--log-format=json", f"--root={_PLACE}/state"
-        argv = [*self._argv, *log, *self._run]
-        return Launch(argv, {}, (status, users), (users,), confine, wraps=True, proof=_BEGAN, limited=True)
+        descriptors = status, users
+        return Launch(self._argv, {}, descriptors, (users,), confine, wraps=True, proof=_BEGAN, limited=True)
 
     def _bundle(self, job: Job, workspace: int | str | None) -> dict[str, Any]:
         """What a runtime is told, by the OCI runtime specification."""

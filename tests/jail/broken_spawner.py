@@ -64,7 +64,7 @@ def _unusable_bwrap() -> None:
 
 def _unusable() -> None:
     _unusable_bwrap()
-    container.RUNTIMES = dict.fromkeys(container.RUNTIMES, ("--no-such-option", ""))
+    container.RUNTIMES = dict.fromkeys(container.RUNTIMES, "--no-such-option")
 
 
 def _in_the_bundle(change: Callable[[dict[str, Any]], None]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from agentkernel.jail.port import Job, Outcome
 from tests.jail.attacks.attack import QUICK
 from tests.jail.attacks.scene import Scene
 
-_LAUNCHERS = (b"libcap", b"bwrap", b"runsc", b"runc")
+_LAUNCHERS = (b"libcap", b"bwrap", b"runc", b"crun")
 _BLOCK = "x" * (1 << 20)
 _PLANT = """
 import os
