@@ -40,9 +40,9 @@ os.write({_STATUS}, {_BEGAN!r})
 os.close({_STATUS})
 own = os.fork()
 if not own:
-    jobs = [name for name in os.environb if name.startswith(b"{_JOBS}")]
-    given = {{**os.environb, **{{name[1:]: os.environb[name] for name in jobs}}}}
-    given = {{name: given[name] for name in given if name not in jobs}}
+    of_jobs = [each for each in os.environb.items() if each[0].startswith(b"{_JOBS}")]
+    given = dict(os.environb.items() - of_jobs)
+    given.update((name[1:], value) for name, value in of_jobs)
     try:
         os.execvpe(sys.argv[1], sys.argv[1:], given)
     except OSError as error:
@@ -81,7 +81,7 @@ class Container:
             f"--bundle={_PLACE}",
             "--preserve-fds=1",
             "jail",
-        )  # the status pipe, for the first process
+        )  # the descriptor is for the first process
         self._argv = [*_ENDING_WITH_US, shutil.which(runtime, path=_PATH) or runtime, *options, *run]
         self._filter = seccomp.rules()
 

@@ -29,6 +29,12 @@ def test_a_program_gets_its_environment_and_what_every_program_needs(jailed: Jai
     ]  # fmt: skip
 
 
+def test_variables_of_any_name_are_the_programs(jailed: Jailed) -> None:
+    given = {"a.b": "1", "+a": "2", "a": "3", "PATH": "/bin"}
+    done = jailed.run("env", environment=given)
+    assert {f"{name}={value}".encode() for name, value in given.items()} < set(done.output.split())
+
+
 def test_an_error_shows_the_codes_own_lines_only(jailed: Jailed) -> None:
     done = jailed.python("def f():\n    return 1 / 0\nf()")
     assert done.status == 1
