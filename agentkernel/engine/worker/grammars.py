@@ -21,11 +21,14 @@ from llama_cpp import llama_grammar
 from agentkernel.engine import port
 from agentkernel.engine.worker.llama import LlamaError
 
-# What is there of a call from its first byte on, in a text that begins with a line.
+# What is there of a call from its first byte on, in a text that begins with a line, or at `\A` with a turn.
 _BEGUN = {
     "tool": re.compile(rb"^[ \t]*(TOOL:.*)", re.MULTILINE | re.DOTALL),
     "hermes": re.compile(rb"(<tool_call>.*)", re.DOTALL),
+    "llama": re.compile(rb"(?:\A\s*|<\|python_tag\|>)(\{\s*\"name.*)", re.DOTALL),
+    "mistral": re.compile(rb"(\[TOOL_CALLS\].*)", re.DOTALL),
 }
+_SPACED = ((": ", ", "), (":", ","))  # how models write JSON
 _LINE = 256  # bytes that are kept of a line: more than blanks and the beginning of a call
 
 _MOST_REPEATED = 1000  # times
@@ -73,8 +76,11 @@ class Beginning:
 
     def take(self, piece: bytes) -> None:
         """It follows, and begins no call."""
-        line = (self._line + piece).rpartition(b"\n")[2]
-        self._line = line if len(line) <= _LINE else b"." + line[-_LINE:]
+        text = self._line + piece
+        before, _, line = text.rpartition(b"\n")
+        if before.strip():  # else it is still the turn's beginning
+            text = b".\n" + line
+        self._line = text if len(text) <= _LINE else b"." + text[-_LINE:]
 
 
 def grammar(request: port.Open, forms: tuple[str, ...]) -> str | Calls:
@@ -95,12 +101,35 @@ def grammar(request: port.Open, forms: tuple[str, ...]) -> str | Calls:
 
 def _calls(schemas: Mapping[str, str], forms: tuple[str, ...]) -> Calls:
     text, rules = _converted({name: _held(json.loads(schema)) for name, schema in schemas.items()})
-    openings = []
-    if "tool" in forms:
-        openings += [(f"TOOL:{name} ", rule) for name, rule in rules.items()]
-    if "hermes" in forms:
-        openings += [(_hermes(name), f'{rule} "}}\\n</tool_call>"') for name, rule in rules.items()]
-    return Calls(text, tuple((opening.encode(), rule) for opening, rule in openings), forms)
+    openings = [
+        (opening.encode(), f"{rule} {_literal(closing)}" if closing else rule)
+        for form in forms
+        for name, rule in rules.items()
+        for opening, closing in _written(form, name)
+    ]
+    return Calls(text, tuple(openings), forms)
+
+
+def _written(form: str, name: str) -> list[tuple[str, str]]:
+    """What stands before and behind the arguments of a call in this form."""
+    match form:
+        case "tool":
+            return [(f"TOOL:{name} ", "")]
+        case "hermes":
+            return [(f"<tool_call>\n{opening}", "}\n</tool_call>") for opening in _objects(name, "arguments")]
+        case "llama":
+            return [(opening, "}") for opening in _objects(name, "parameters")]
+        case "mistral":
+            objects = _objects(name, "arguments")
+            lists = [(f"[TOOL_CALLS]{gap}[{opening}", "}]") for opening in objects for gap in (" ", "")]
+            return [*lists, (f"[TOOL_CALLS]{name}[ARGS]", ""), (f"[TOOL_CALLS]{name}", "")]
+    return []
+
+
+def _objects(name: str, arguments: str) -> list[str]:
+    """An object with the name, up to its arguments, as models space it."""
+    quoted = json.dumps(name)
+    return [f'{{"name"{colon}{quoted}{comma}"{arguments}"{colon}' for colon, comma in _SPACED]
 
 
 def _held(schema: Any) -> Any:
@@ -134,10 +163,6 @@ def _converted(schemas: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     except Exception as error:  # the converter raises whatever a strange schema leads it to
         raise LlamaError(f"the JSON schema can't become a grammar: {error!r}") from error
     return _RULE.sub(lambda rule: f"{rule[1]} ::= {_STRICT[rule[1]]}", text), rules
-
-
-def _hermes(name: str) -> str:
-    return f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
 
 
 def _literal(text: str) -> str:
