@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agentkernel.journal import reading
 from agentkernel.journal.opening import read_only, wal_of
 from agentkernel.journal.reading import Call
+from agentkernel.journal.reviving import Revival
 from agentkernel.journal.store import KEY_SECONDS, STANDS, Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.journal.verification import verify
@@ -192,6 +193,48 @@ class JournalMachine(RuleBasedStateMachine):
             self.begin(owner, b"child", 0)
             self.given.processes[child].pages = before
         self.journal.abandon(child)
+
+    @rule(data=st.data(), owner=owners, body=bodies, output=st.lists(bodies.filter(len), max_size=3))
+    def revive(self, data: st.DataObject, owner: str, body: bytes, output: list[bytes]) -> None:
+        """Processes that have ended, and new ones, live at once, each with what it was given."""
+        before = self.given.next_pid
+        pids = data.draw(
+            st.lists(st.sampled_from([*self.given.ended, before, before + 2]), min_size=1, unique=True)
+        )
+        revivals, after = [], {}
+        for pid in pids:
+            one = self.given.processes.get(pid, One(owner))
+            kept = data.draw(st.integers(0, one.calls[-1].call + 1 if one.calls else 1))
+            result = data.draw(st.none() | bodies)
+            call = Call(kept + 1, "calc", "", False, result) if data.draw(st.booleans()) else None
+            pages = data.draw(st.dictionaries(st.integers(0, 4), bodies.filter(len), max_size=2))
+            numbers = self.loop.run_until_complete(self.journal.contents(list(pages.values())))
+            self.journal.pages(pid, dict(zip(pages, numbers, strict=True)))
+            revivals.append(Revival(pid, one.owner, body, output, kept, call))
+            calls = [each for each in one.calls if each.call <= kept] + [call] * (call is not None)
+            after[pid] = One(one.owner, None, b"".join(output), calls, pages)
+        self.committed = copy.deepcopy(self.given)
+        self.refuse_to_revive(revivals)
+        if data.draw(st.booleans()):
+            for pid in pids:
+                self.journal.abandon(pid)
+            return
+        self.journal.revive(revivals)
+        self.given.processes |= after
+        self.given.ended = [pid for pid in self.given.ended if pid not in pids]
+        self.given.records = [each for each in self.given.records if each[0] not in pids]
+        self.given.records += [(pid, STANDS, body) for pid in pids]
+        self.given.next_pid = max([before, *(pid + 1 for pid in pids)])
+        self.committed = copy.deepcopy(self.given)
+
+    def refuse_to_revive(self, revivals: list[Revival]) -> None:
+        """None of them, with one that lives or is gone."""
+        known = self.given.processes
+        for pid in range(1, self.given.next_pid):
+            may = pid not in known and pid >= self.journal._ledger.mark
+            if not may and (pid not in known or known[pid].ended is None):
+                with pytest.raises(ValueError):
+                    self.journal.revive([*revivals, Revival(pid, "ann", b"", [])])
 
     @rule(owner=owners, key=keys, pid=st.integers(1, 9))
     def claim(self, owner: str, key: str, pid: int) -> None:
