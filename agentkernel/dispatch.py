@@ -175,7 +175,7 @@ class Dispatch:
     async def exec(self, session: Session, payload: bytes) -> Answer:
         request = parse_exec(payload, v1=session.connection.v1)
         process = await self.kernel.exec(session.principal, request, session.sink)
-        return report.started(self.kernel, process)
+        return report.started(self.kernel, process, session.sink)
 
     async def send_input(self, session: Session, payload: bytes) -> Answer:
         pid, text = parse_input(payload, v1=session.connection.v1)

@@ -25,7 +25,7 @@ _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What of a process never changes; `fingerprint` is its model file's, `digest` that of it and the plan."""
+    """What of a process never changes; `fingerprint` is its model file's, `digest` of that and the plan."""
 
     owner: Owner
     plan: Plan

@@ -14,7 +14,7 @@ from agentkernel import explain, toolreport
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
-from agentkernel.process import PRIORITIES, Owner, Process, State
+from agentkernel.process import PRIORITIES, Owner, Process, Sink, State
 from agentkernel.protocol.connection import Answer
 from agentkernel.replaying import Replay
 from agentkernel.serving import Served
@@ -215,8 +215,8 @@ def why(kernel: Kernel, process: Process) -> Answer:
     return Answer(data, f"PID {process.pid} {reason}")
 
 
-def started(kernel: Kernel, process: Process) -> Answer:
-    """EXEC's reply."""
+def started(kernel: Kernel, process: Process, sink: Sink) -> Answer:
+    """EXEC's reply to who has this sink; behind a key the process may be one that streams elsewhere."""
     served = kernel.models.served.get(process.model_id)
     workload = process.plan.workload.capitalize()
     data = {
@@ -230,6 +230,8 @@ def started(kernel: Kernel, process: Process) -> Answer:
         "prompt_tokens": process.prompt_tokens,
         "seed": process.plan.sampling.seed,
     }
+    if process.plan.key:
+        data["streams_here"] = process.sink is sink
     text = f"Process Started PID: {process.pid} workload={workload} priority={process.priority}"
     return Answer(data, text)
 

@@ -16,7 +16,6 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 from agentkernel.client import replies, requests
 from agentkernel.client.async_transport import AsyncTransport
 from agentkernel.client.connection import Inbox, Output, TurnEnd
-from agentkernel.client.errors import RequestError
 from agentkernel.client.requests import ExecOptions, Request
 from agentkernel.client.transport import BACKOFF, Address
 
@@ -138,12 +137,8 @@ class AsyncClient:
         if options.get("interactive"):
             await self._transport.subscribe()  # the end of a turn is an event
         started = await self.ask(requests.exec(prompt, **options))
-        if options.get("key"):  # it may be one that streams elsewhere, or has ended
-            try:
-                await self.ask(requests.attach(started.pid, 0))
-            except RequestError as error:
-                if error.code != "WRONG_STATE":  # which says that it does stream here
-                    raise
+        if not started.streams_here:
+            await self.ask(requests.attach(started.pid, 0))
         return AsyncStream(self._transport, started.pid, started)
 
     async def attach(self, pid: int, offset: int | None = None, *, take: bool = False) -> AsyncStream:

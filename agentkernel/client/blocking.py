@@ -15,7 +15,6 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from agentkernel.client import replies, requests
 from agentkernel.client.connection import Inbox, Output, TurnEnd
-from agentkernel.client.errors import RequestError
 from agentkernel.client.requests import ExecOptions, Request
 from agentkernel.client.transport import BACKOFF, Address, Transport
 
@@ -133,12 +132,8 @@ class Client:
         if options.get("interactive"):
             self._transport.subscribe()  # the end of a turn is an event
         started = self.ask(requests.exec(prompt, **options))
-        if options.get("key"):  # it may be one that streams elsewhere, or has ended
-            try:
-                self.ask(requests.attach(started.pid, 0))
-            except RequestError as error:
-                if error.code != "WRONG_STATE":  # which says that it does stream here
-                    raise
+        if not started.streams_here:
+            self.ask(requests.attach(started.pid, 0))
         return Stream(self._transport, started.pid, started)
 
     def attach(self, pid: int, offset: int | None = None, *, take: bool = False) -> Stream:

@@ -214,7 +214,7 @@ class UnloadedModel(msgspec.Struct):
 
 
 class Started(msgspec.Struct):
-    """EXEC."""
+    """EXEC; a process that was found by its key may stream elsewhere, or have ended."""
 
     session_id: str
     pid: int
@@ -225,6 +225,7 @@ class Started(msgspec.Struct):
     model: str = ""
     prompt_tokens: int = 0
     seed: int = 0
+    streams_here: bool = True
 
 
 class Forked(msgspec.Struct):
@@ -247,7 +248,7 @@ class Attached(msgspec.Struct):
     offset: int
     size: int
     state: str
-    epoch: int
+    epoch: int = 1
 
 
 class ProcessState(msgspec.Struct):

@@ -199,16 +199,15 @@ def survive(
 def _go_on(client: Client, seen: Seen, pids: list[int]) -> list[int]:
     """Read on in the next kernel, to all ends; every PID."""
     known = [*pids]
+    elsewhere = set(pids) - seen.ended
     for number, asked in enumerate(PROCESSES):  # one whose EXEC was not answered is the same again
         if number >= len(pids):
-            reply = client.ask("EXEC", {**asked, "on_disconnect": "detach", "key": f"k{number}"})
-            known.append(_data(reply)["pid"])
+            started = _data(client.ask("EXEC", {**asked, "on_disconnect": "detach", "key": f"k{number}"}))
+            known.append(started["pid"])
+            elsewhere |= {started["pid"]} if not started["streams_here"] else set()
     assert len(set(known)) == len(PROCESSES)
-    streaming = set(known[len(pids) :])
-    for pid in set(known) - seen.ended:
-        reply = client.ask("ATTACH", f"{pid} {len(seen.text.get(pid, b''))}")
-        assert reply is not None
-        assert reply.ok or pid in streaming, reply
+    for pid in elsewhere:
+        _data(client.ask("ATTACH", f"{pid} {len(seen.text.get(pid, b''))}"))
     while set(known) - seen.ended:
         assert client.receive()
     for pid in known:
