@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import (
     calls,
+    churn,
     crowd,
     decode,
     idle,
@@ -26,6 +27,7 @@ from benchmarks import (
     latency,
     machine,
     paging,
+    parsing,
     prefix,
     python_server,
     report,
@@ -54,6 +56,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         crowd,
         scheduling,
         journal,
+        parsing,
+        churn,
         tools,
     )
 }

@@ -57,12 +57,13 @@ class Figure(msgspec.Struct, frozen=True):
     @property
     def interval(self) -> tuple[float, float]:
         """The bounds between which the statistic lies in 95 of 100 resamplings."""
+        return _middle(self.resampled())
+
+    def resampled(self, seed: int = _SEED) -> npt.NDArray[np.float64]:
+        """The statistic of each resampling."""
         samples = np.asarray(self.samples)
-        rng = np.random.default_rng(_SEED)
-        drawn = samples[rng.integers(len(samples), size=(_RESAMPLES, len(samples)))]
-        tail = (100 - _LEVEL) / 2
-        low, high = np.percentile(self._of(drawn), (tail, 100 - tail))
-        return float(low), float(high)
+        rng = np.random.default_rng(seed)
+        return self._of(samples[rng.integers(len(samples), size=(_RESAMPLES, len(samples)))])
 
     @property
     def target(self) -> str:
@@ -106,6 +107,17 @@ def ratio(name: str, dividend: Side, divisor: Side, **claim: Any) -> Figure:
     """One side over the other, pair by pair; `claim` are further fields of the figure."""
     samples = [x / y for x, y in zip(dividend.samples, divisor.samples, strict=True)]
     return Figure(name, "", samples, sides=[dividend, divisor], **claim)
+
+
+def change(before: Figure, after: Figure) -> tuple[float, float]:
+    """The bounds between which the ratio of the later value to the earlier lies in 95 of 100 resamplings."""
+    return _middle(after.resampled() / before.resampled(_SEED + 1))
+
+
+def _middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    tail = (100 - _LEVEL) / 2
+    low, high = np.percentile(values, (tail, 100 - tail))
+    return float(low), float(high)
 
 
 def shown(value: float) -> str:
