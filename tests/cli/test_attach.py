@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
+from agentkernel.client import RequestError
 from tests.conftest import ENDLESS
 
 
@@ -50,3 +53,30 @@ def test_run_with_a_known_key_shows_the_same_process(ak, kernel):
     )
     assert first == second
     assert first["text"] == "aaaaa"
+
+
+def test_attach_takes_a_process_over(ak, long_kernel, client_of):
+    client = client_of(long_kernel)
+    stream = client.exec("hi", grammar=ENDLESS, max_tokens=30_000)
+    next(iter(stream))
+    running = ak.start("attach", str(stream.pid), "--take", kernel=long_kernel)
+    assert running.stdout.read(2) == "aa"
+    with pytest.raises(RequestError, match="STALE_EPOCH"):
+        client.kill(stream.pid)
+    client_of(long_kernel).kill(stream.pid)
+    running.communicate()
+    assert running.returncode == 1
+
+
+def test_replay_says_whether_all_is_the_same(ak, kernel, client_of):
+    stream = client_of(kernel).exec("hi", grammar=ENDLESS, max_tokens=6, deterministic=True)
+    stream.result()
+    shown = ak("replay", str(stream.pid), "--format", "json", kernel=kernel)
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout) == {
+        "pid": stream.pid,
+        "tokens": 6,
+        "differs_at": None,
+        "said": None,
+        "drawn": None,
+    }
