@@ -108,8 +108,9 @@ class Checkpointing(ToolVerbs):
                     await self._fill(each, reader)
                 texts = [await asyncio.to_thread(_output, reader, each.was) for each in returning]
                 self._return(returning, texts)
+                await self._reopen(returning, reader)
                 await self.recorder.synced()
-                await self._go_on_again(returning, reader)
+                self._go_on_again(returning)
         finally:
             reader.close()
         return [(each.process, each.was) for each in returning]
@@ -340,18 +341,25 @@ class Checkpointing(ToolVerbs):
             path = place(served, process.pid)
             try:
                 digest = await asyncio.to_thread(reader.extract, f"{each.was}/image", path)
-                adopt(served, process, held.image_tokens, digest)
+                if process.state.ended:
+                    path.unlink()
+                else:
+                    adopt(served, process, held.image_tokens, digest)
             except (OSError, KernelError) as error:
                 _log.warning("no image", pid=process.pid, error=str(error))
 
-    async def _go_on_again(self, returning: list[_Returning], reader: Reader) -> None:
+    async def _reopen(self, returning: list[_Returning], reader: Reader) -> None:
+        """Their engines have them, or RESTORE_FAILED."""
+        opened = await asyncio.gather(*(each.served.readmit(each.process) for each in returning))
         held = {held.pid: held for held in reader.manifest.processes}
-        for each in returning:
-            process = each.process
-            if process.state.ended or not await each.served.readmit(process):
-                raise KernelError("RESTORE_FAILED", f"PID {process.pid} could not go on")
-            if held[each.was].image == form(each.served):
+        for each, there in zip(returning, opened, strict=True):
+            if there and held[each.was].image == form(each.served):
                 await self._give_image(each, held[each.was], reader)
+        for each in returning:
+            if each.process.state.ended:
+                raise KernelError("RESTORE_FAILED", f"PID {each.process.pid} could not go on")
+
+    def _go_on_again(self, returning: list[_Returning]) -> None:
         for each in returning:
             self._changing.discard(each.process.pid)
             if not each.process.state.ended:

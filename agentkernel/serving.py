@@ -138,7 +138,9 @@ class Served:
             self._admitting -= 1
 
     async def readmit(self, process: Process) -> bool:
-        """Open a process of a former kernel where it stands; False, and it has failed, when that can't be."""
+        """Open a process of a former kernel where it stands; False when it has ended, perhaps by failing."""
+        if process.state.ended:
+            return False
         self._add(process)
         await self._up.wait()
         if not await self._reopen(process):

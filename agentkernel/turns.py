@@ -69,6 +69,7 @@ class Turns(Processes):
     def _rest(self, process: Process, reason: str) -> None:
         """The turn is over: an interactive process waits for the next one."""
         process.turn_over, process.turn_end, process.reason = True, None, reason
+        process.waiting_before = None  # RESUME has it wait for input
         process.changed()
         if process.state is not State.SUSPENDED:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, reason)

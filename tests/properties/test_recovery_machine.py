@@ -8,17 +8,20 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 import structlog.testing
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentkernel.journal.opening import FILE_NAME
 from agentkernel.journal.store import Journal
-from agentkernel.process import PRIORITIES
+from agentkernel.process import PRIORITIES, Process
 from agentkernel.recording import Recorder
+from agentkernel.records import Saved
 from tests.by_hand import ME, Bench, JumpingLoop
 from tests.callers import ASK, NO_FILES, SUM, WORK, Held, Slow, call, calling
+from tests.checkpointed import at_once
 from tests.kept import MIXED, POWER, Witness, assert_kept, copied, facts, without_threads
 from tests.properties.test_calling_machine import CallingMachine, requests
 
@@ -65,6 +68,21 @@ class RecoveryMachine(CallingMachine):
         without_threads(self.kernel.recorder.journal)
         self.screens = [self.new_screen(), self.new_screen()]
         self.processes, self.asked = {}, []
+        self.returned: set[int] = set()  # PIDs of processes of a checkpoint
+        self.patch = pytest.MonkeyPatch()
+        at_once(self.patch)
+        reborn = self.kernel.recorder.reborn
+
+        def noticed(returned: list[tuple[Process, Saved, list[bytes]]]) -> None:
+            self.returned |= {process.pid for process, _, _ in returned}
+            reborn(returned)
+
+        self.kernel.recorder.reborn = noticed
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "patch"):
+            self.patch.undo()
 
     def new_screen(self) -> Witness:
         return Witness(self.kernel.recorder.journal)
@@ -92,6 +110,21 @@ class RecoveryMachine(CallingMachine):
             reader = self.new_screen()
             self.ask(self.kernel.attach(ME, process.pid, min(start, process.offset), reader, take=take))
 
+    @precondition(lambda self: len(self.kernel.table))
+    @rule(data=st.data(), everybody=st.booleans())
+    def checkpoint(self, data: st.DataObject, everybody: bool) -> None:
+        self.ask(self.kernel.checkpoint(ME, None if everybody else self.pick(data), "tale"))
+
+    @precondition(lambda self: self.kernel.checkpoints.visible(ME))
+    @rule(as_new=st.booleans())
+    def restore(self, as_new: bool) -> None:
+        """Beside those who live, or in their place, for clients who have not seen them end."""
+        for process in () if as_new else self.kernel.table:
+            self.tell(self.kernel.kill, process.pid)
+        for screen in () if as_new else (0, 1):
+            self.disconnect(screen=screen)
+        self.ask(self.kernel.restore(ME, "tale", as_new=as_new))
+
     def everything_comes_to_an_end(self) -> None:
         """And who waits for input then would be found by the next kernel."""
         super().everything_comes_to_an_end()
@@ -110,6 +143,18 @@ class RecoveryMachine(CallingMachine):
         journal.close()
 
     # What has to agree
+
+    @invariant()
+    def each_call_is_written_down_once(self) -> None:
+        """And once more in another life."""
+        if not self.returned:
+            super().each_call_is_written_down_once()
+
+    @invariant()
+    def memory_is_that_of_who_lives_or_is_being_saved(self) -> None:
+        self.kernel.memory.check_integrity()
+        saving = {process.pid for process in self.kernel.table} | self.kernel._frozen
+        assert {abs(pid) for pid in self.kernel.memory._spaces} <= saving
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
