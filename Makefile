@@ -43,6 +43,9 @@ crash: $(STAMP)  ## kill the kernel at 200 moments (moments=N; report=1 writes r
 bench: bench-peers $(VENV)/.bench-installed  ## measure (only=NAME for one); reports go to reports/
 	$(BIN)/python -m benchmarks $(only)
 
+bench-profile: $(VENV)/.bench-installed  ## flame graphs of kernel and engine go to reports/
+	$(BIN)/python -m benchmarks.profile
+
 bench-compare: $(VENV)/.bench-installed  ## what changed between two reports, A=… B=… (files or commits)
 	@$(BIN)/python -m benchmarks.compare $(A) $(B)
 
@@ -84,4 +87,4 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 clean:  ## remove what set-up and tests made
 	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help check run test crash bench bench-compare bench-peers model model-eval lock clean
+.PHONY: help check run test crash bench bench-compare bench-profile bench-peers model model-eval lock clean
