@@ -1,8 +1,8 @@
 """Where the kernel and its engine spend their time: `python -m benchmarks.profile` writes flame graphs.
 
 Two workloads, each for some seconds: 16 processes that stream, and a storm of short commands over 64
-connections. Of each operating-system process py-spy takes 200 samples a second of Python's stacks, those of
-the engine with the library's own functions. A profile costs time itself: nothing is timed here.
+connections. py-spy takes 200 samples a second: of the kernel of whoever holds the interpreter's lock, of the
+engine with the library's own functions. A profile costs time itself: nothing is timed here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def _profiled(
     loading = asyncio.create_task(work(kernel))
     await asyncio.sleep(1)  # it is under way
     await asyncio.gather(
-        asyncio.to_thread(_record, kernel.process.pid, Path(f"{path}-kernel.svg"), seconds),
+        asyncio.to_thread(_record, kernel.process.pid, Path(f"{path}-kernel.svg"), seconds, "--gil"),
         asyncio.to_thread(_record, _engine(kernel).pid, Path(f"{path}-engine.svg"), seconds, "--native"),
     )
     loading.cancel()
