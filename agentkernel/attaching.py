@@ -47,9 +47,8 @@ class Attaching(Lifecycle):
         return start
 
     async def _take_over(self, process: Process, sink: Sink) -> None:
-        """Who streamed it reads on, and its disconnecting is nobody's any more."""
-        if process.sink is not sink:
-            self._read_on(process)
+        """Who streamed it reads on, be it the sink, and its disconnecting is nobody's any more."""
+        self._read_on(process)
         self.drivers.take(process, sink)
         await self.recorder.synced()
 
