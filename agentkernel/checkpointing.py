@@ -26,7 +26,7 @@ from agentkernel.carrying import adopt, exported, form, place
 from agentkernel.checkpoints import Checkpoint, Held, Reader, Writer
 from agentkernel.errors import KernelError
 from agentkernel.plan import Letter
-from agentkernel.process import NO_QUOTA, Event, Owner, Process, State
+from agentkernel.process import NO_QUOTA, Event, Owner, Process, State, Wait
 from agentkernel.records import Saved, encode, saved, unpacked
 from agentkernel.request import summarizes
 from agentkernel.serving import Served
@@ -303,6 +303,8 @@ class Checkpointing(ToolVerbs):
                 process.letters[index] = Letter(pids.get(letter.sender, letter.sender), letter.text)
         if process.state is State.RUNNING:
             process.move(Event.REVOKE, self.clock())
+        if process.calls:  # nobody is asked yet
+            self.waits(process, Wait.SYSCALL)
         return process
 
     async def _fill(self, each: _Returning, reader: Reader) -> None:

@@ -1,7 +1,7 @@
 """The table of processes; pure.
 
 Rules
-1. A PID is never given twice.
+1. A PID is never given to another process.
 """
 
 from __future__ import annotations
