@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import lzma
 import shutil
+import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +32,10 @@ FORMAT = 1
 _MANIFEST = "manifest.json"
 _SUFFIX = ".checkpoint"
 _DIGEST = 32  # bytes of BLAKE2b
+_UNREADABLE = (  # what zipfile raises for a damaged archive, and the rest for a damaged manifest
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 
 _log = log.get("checkpoints")
 
@@ -198,7 +205,7 @@ class Checkpoints:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # a damaged archive may make zipfile raise anything
+    except _UNREADABLE as error:
         raise KernelError("RESTORE_FAILED", f"{path.name}: {error}") from error
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentkernel.errors import KernelError
 from agentkernel.process import Owner, Process
 from tests.by_hand import ADMIN, ME, Bench, Screen, settle
 from tests.fake_jail import FakeJail
@@ -60,3 +62,40 @@ async def carried(bench: Bench, to: Path, jail: FakeJail | None = None, **settin
     """Another kernel, with copies of this one's checkpoints."""
     shutil.copytree(Path(bench.kernel.config.state) / "checkpoints", to / "state" / "checkpoints")
     return await born(to, jail, **settings)
+
+
+async def refused(asked: Awaitable[Any]) -> str:
+    """The code of the error."""
+    with pytest.raises(KernelError) as caught:
+        await asked
+    return caught.value.code
+
+
+def restore(bench: Bench, name: str = "tale", *, as_new: bool = False) -> Awaitable[Any]:
+    return bench.kernel.restore(ME, name, as_new=as_new)
+
+
+def files(bench: Bench) -> dict[str, bytes]:
+    """What is in the folder of checkpoints."""
+    folder = Path(bench.kernel.config.state) / "checkpoints"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def workspaces(bench: Bench) -> dict[str, bytes]:
+    """All files of all processes."""
+    root = Path(bench.kernel.config.workspace)
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def assert_sound(bench: Bench) -> None:
+    """Tables, memory, scheduler and journal agree, and nothing is held or awaited."""
+    kernel = bench.kernel
+    assert_kept(kernel)
+    kernel.memory.check_integrity()
+    assert all(pid > 0 for pid in kernel.memory._spaces)
+    assert not kernel.table._promised
+    assert not kernel._frozen
+    assert not kernel._changing - {process.pid for process in kernel.table}
+    for served in kernel.models.served.values():
+        served.scheduler.check_integrity()
+        assert set(served.processes) == {process.pid for process in kernel.table}

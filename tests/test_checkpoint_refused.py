@@ -1,4 +1,4 @@
-"""Checkpoints that can't be written, and processes that can't come back: all of them or none."""
+"""Checkpoints that can't be written, and processes that can't come back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,79 +15,30 @@ import pytest
 
 from agentkernel import checkpoints
 from agentkernel.errors import KernelError
-from agentkernel.jail.port import Limits
-from agentkernel.memory import PAGE
-from agentkernel.process import Process, State
 from agentkernel.replacing import replacing
-from agentkernel.syscalls.succession import Successor
-from tests.by_hand import ADMIN, ME, OTHER, Bench, run, settle
+from tests.by_hand import ADMIN, ME, OTHER, run
 from tests.callers import rest
-from tests.checkpointed import at_once, back, carried, one_back, saved
+from tests.checkpointed import (
+    assert_sound,
+    at_once,
+    back,
+    carried,
+    files,
+    one_back,
+    refused,
+    restore,
+    saved,
+    workspaces,
+)
 from tests.fake_jail import BROKEN
 from tests.gguf_files import write_model
-from tests.kept import MIXED, assert_kept, no_room
+from tests.kept import MIXED
 from tests.test_recovery import TALK, born, leave, said, to_the_end
-
-SMALL = {"memory": {"process_ram_mb": 1, "process_disk_mb": 0}}
 
 
 @pytest.fixture(autouse=True)
 def threadless(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once(monkeypatch)
-
-
-async def refused(asked: Awaitable[Any]) -> str:
-    """The code of the error."""
-    with pytest.raises(KernelError) as caught:
-        await asked
-    return caught.value.code
-
-
-def restore(bench: Bench, name: str = "tale", *, as_new: bool = False) -> Awaitable[Any]:
-    return bench.kernel.restore(ME, name, as_new=as_new)
-
-
-def files(bench: Bench) -> dict[str, bytes]:
-    """What is in the folder of checkpoints."""
-    folder = Path(bench.kernel.config.state) / "checkpoints"
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def workspaces(bench: Bench) -> dict[str, bytes]:
-    """All files of all processes."""
-    root = Path(bench.kernel.config.workspace)
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def assert_sound(bench: Bench) -> None:
-    """Tables, memory, scheduler and journal agree, and nothing is held or awaited."""
-    kernel = bench.kernel
-    assert_kept(kernel)
-    kernel.memory.check_integrity()
-    assert all(pid > 0 for pid in kernel.memory._spaces)
-    assert not kernel.table._promised
-    assert not kernel._frozen
-    assert not kernel._changing - {process.pid for process in kernel.table}
-    for served in kernel.models.served.values():
-        served.scheduler.check_integrity()
-        assert set(served.processes) == {process.pid for process in kernel.table}
-
-
-async def two(bench: Bench) -> list[Process]:
-    """Two processes with memory and a file each, saved while they wait for input, and ended later."""
-    made = [await bench.exec("talk", interactive=True, max_tokens=3) for _ in range(2)]
-    await rest(bench)
-    for process in made:
-        await bench.kernel.write_memory(ME, process.pid, 0, bytes(32 * PAGE))
-        await bench.kernel.put_file(ME, process.pid, "file", b"then")
-    await bench.kernel.checkpoint(ME, None, "tale")
-    for process in made:
-        await bench.kernel.put_file(ME, process.pid, "file", b"later")
-        await bench.kernel.put_file(ME, process.pid, "another", b"later")
-        await bench.kernel.send_input(ME, process.pid, "sum", bench.screen)
-        await to_the_end(bench)
-        bench.kernel.kill(ME, process.pid)
-    return made
 
 
 # What can't be brought back
@@ -242,184 +193,6 @@ def test_a_file_of_one_s_own_that_holds_another_s_process_brings_it_back_for_adm
         assert await refused(restore(bench, "mine")) == "RESTORE_FAILED"
         ((process, _),) = await bench.kernel.restore(ADMIN, "mine", as_new=False)
         assert process.owner == OTHER
-        await leave(bench)
-
-    run(main())
-
-
-# All of them or none
-
-
-async def nothing_comes_back(bench: Bench, code: str, *, as_new: bool = False) -> None:
-    """RESTORE fails with the code, and all is as it was."""
-    before = bench.kernel.memory.usage(), workspaces(bench), len(bench.kernel.table)
-    texts = [said(bench, pid) for pid in (1, 2)]
-    ends = [bench.kernel.find(ME, pid).marker(0) for pid in (1, 2)]
-    assert await refused(restore(bench, as_new=as_new)) == code
-    await settle()
-    assert bench.kernel.memory.usage().alloc_bytes == before[0].alloc_bytes
-    assert (workspaces(bench), len(bench.kernel.table)) == before[1:]
-    assert [said(bench, pid) for pid in (1, 2)] == texts
-    assert [bench.kernel.find(ME, pid).marker(0) for pid in (1, 2)] == ends
-    assert_sound(bench)
-
-
-async def none_but_then_all(bench: Bench, code: str, trouble: Any, *, as_new: bool) -> None:
-    """While the trouble lasts nobody comes back, after it both do."""
-    with trouble:
-        await nothing_comes_back(bench, code, as_new=as_new)
-    again = await back(bench, as_new=as_new)
-    assert [process.offset for process in again] == [8, 8]
-    assert_sound(bench)
-    for process in again:
-        assert await bench.kernel.get_file(ME, process.pid, "file") == b"then"
-        assert await bench.kernel.list_files(ME, process.pid, ".") == ([("file", False, 4)], True)
-        assert await bench.kernel.read_memory(ME, process.pid, 0, None) == bytes(32 * PAGE)
-    await leave(bench)
-
-
-@contextlib.contextmanager
-def memory_taken(bench: Bench) -> Iterator[None]:
-    bench.kernel.memory._ram -= 1
-    bench.kernel.memory._total -= 1
-    yield
-    bench.kernel.memory._ram += 1
-    bench.kernel.memory._total += 1
-
-
-@contextlib.contextmanager
-def workspace_full(bench: Bench) -> Iterator[None]:
-    """No room for the second one's file."""
-    successor = bench.kernel.gate.successor
-
-    async def full(pid: int) -> Successor:
-        found = await successor(pid)
-        if pid % 2 == 0:
-            found._files._limits = Limits(workspace_files=0)
-        return found
-
-    bench.kernel.gate.successor = full
-    yield
-    bench.kernel.gate.successor = successor
-
-
-@contextlib.contextmanager
-def table_full(bench: Bench) -> Iterator[None]:
-    bench.kernel.table._live_limit = 1
-    yield
-    bench.kernel.table._live_limit = 10
-
-
-@contextlib.contextmanager
-def damaged(bench: Bench) -> Iterator[None]:
-    """The second one's record is not one."""
-    reader_read = checkpoints.Reader.read
-
-    def read(reader: checkpoints.Reader, member: str) -> bytes:
-        data = reader_read(reader, member)
-        return data[:-3] if member == "2/record" else data
-
-    checkpoints.Reader.read = read
-    yield
-    checkpoints.Reader.read = reader_read
-
-
-@contextlib.contextmanager
-def journal_full_at_last(bench: Bench) -> Iterator[None]:
-    """When all is there but what the journal has of it."""
-    journal = bench.kernel.recorder.journal
-    revive = journal.revive
-
-    def refuse(*arguments: Any) -> None:
-        with no_room(bench):
-            revive(*arguments)
-
-    journal.revive = refuse
-    yield
-    journal.revive = revive
-
-
-TROUBLES: dict[str, tuple[str, Callable[[Bench], Any]]] = {
-    "memory": ("MEMW_FAILED", memory_taken),
-    "workspace": ("RESTORE_FAILED", workspace_full),
-    "table": ("SPAWN_FAILED", table_full),
-    "record": ("RESTORE_FAILED", damaged),
-    "journal": ("JOURNAL_FULL", no_room),
-    "journal at last": ("JOURNAL_FULL", journal_full_at_last),
-}
-
-
-@pytest.mark.parametrize("as_new", [False, True])
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_when_one_can_t_come_back_none_does_and_all_is_as_it_was(
-    tmp_path: Path, trouble: str, as_new: bool
-) -> None:
-    code, make = TROUBLES[trouble]
-
-    async def main() -> None:
-        bench = await born(tmp_path / "here", **SMALL)
-        await two(bench)
-        await none_but_then_all(bench, code, make(bench), as_new=as_new)
-
-    run(main())
-
-
-def test_when_the_engine_takes_one_of_them_no_more_none_goes_on(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench = await born(tmp_path / "here", **SMALL)
-        await two(bench)
-        opening = bench.engine.open
-
-        async def open_(request: Any) -> Any:
-            if request.pid == 4:
-                raise KernelError("MEMORY_ADMISSION", "no room")
-            return await opening(request)
-
-        bench.engine.open = open_
-        assert await refused(restore(bench, as_new=True)) == "RESTORE_FAILED"
-        assert not len(bench.kernel.table)
-        assert bench.kernel.memory.usage().alloc_bytes == 0
-        assert bench.kernel.find(ME, 3).state is State.KILLED
-        assert_sound(bench)
-        await leave(bench)
-
-    run(main())
-
-
-def test_one_that_is_killed_on_its_way_back_takes_all_with_it(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench = await born(tmp_path / "here", **SMALL)
-        await two(bench)
-        bench.engine.gate.clear()
-        restoring = asyncio.ensure_future(restore(bench))
-        while not len(bench.kernel.table):
-            await settle()
-        bench.kernel.kill(ME, 2)
-        bench.engine.gate.set()
-        assert await refused(restoring) == "RESTORE_FAILED"
-        assert not len(bench.kernel.table)
-        assert_sound(bench)
-        await leave(bench)
-
-    run(main())
-
-
-def test_an_engine_that_dies_on_the_way_is_nothing_to_those_that_come_back(tmp_path: Path) -> None:
-    async def main() -> None:
-        bench = await born(tmp_path / "here", **SMALL)
-        await two(bench)
-        bench.engine.gate.clear()
-        restoring = asyncio.ensure_future(restore(bench))
-        while not len(bench.kernel.table):
-            await settle()
-        bench.engine.gate.set()
-        bench.engine.die()
-        await restoring
-        for pid in (1, 2):
-            bench.kernel.continue_output(ME, pid)
-        await to_the_end(bench)
-        assert said(bench, 1) == said(bench, 2) == TALK[:17]
-        assert_sound(bench)
         await leave(bench)
 
     run(main())
