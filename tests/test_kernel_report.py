@@ -177,7 +177,7 @@ def test_the_reply_to_exec(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path)
         process = await bench.exec(priority="critical", capability="fast", seed=9)
-        answer = report.started(bench.kernel, process)
+        answer = report.started(bench.kernel, process, bench.screen)
         assert answer.text == "Process Started PID: 1 workload=Fast priority=critical"
         assert answer.data == {
             "session_id": "session-1",

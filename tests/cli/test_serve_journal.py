@@ -21,7 +21,7 @@ from tests.conftest import command_line, start_kernel
 folder, models = Path({folder!r}), Path({models!r})
 kernel = start_kernel(folder, models)
 with Client(kernel.host, kernel.port) as client:
-    pid = client.exec("go", interactive=True, max_tokens=3).pid
+    pid = client.exec("go", on_disconnect="detach", max_tokens=3).pid
 kernel.process.kill()
 kernel.process.wait()
 
@@ -45,7 +45,7 @@ assert code == 71 and "Read-only file system: " in line, (code, line)
 subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
 kernel = start_kernel(folder, models)
 with Client(kernel.host, kernel.port) as client:
-    assert client.process_status(pid).tokens_generated == 3
+    assert client.wait(pid).tokens_generated == 3
 assert kernel.stop() == 0
 """
 
