@@ -45,7 +45,7 @@ assert code == 71 and "Read-only file system: " in line, (code, line)
 subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
 kernel = start_kernel(folder, models)
 with Client(kernel.host, kernel.port) as client:
-    assert client.wait(pid).tokens_generated == 3
+    assert client.wait(pid).tokens == 3
 assert kernel.stop() == 0
 """
 
