@@ -79,7 +79,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "IN_FLIGHT": ErrorSpec(_RESOURCE, True, "too many commands in flight on the connection", 75),
     "STATUS_INVALID": ErrorSpec(_CLIENT, False, "STATUS takes nothing or a PID", 64),
     "SET_GEN_INVALID": ErrorSpec(_CLIENT, False, "an unknown or out-of-range generation setting", 65),
-    "SET_PRIORITY_INVALID": ErrorSpec(_CLIENT, False, "SET_PRIORITY takes a PID and a priority", 65),
+    "SET_PRIORITY_INVALID": ErrorSpec(
+        _CLIENT, False, "SET_PRIORITY takes a PID, a priority, a nice value", 65
+    ),
     "GET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "GET_QUOTA takes a PID", 64),
     "SET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "SET_QUOTA takes a PID and limits", 65),
     "MEMW_INVALID": ErrorSpec(_CLIENT, False, "MEMW takes a PID, an offset perhaps, and bytes", 65),

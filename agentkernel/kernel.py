@@ -38,6 +38,7 @@ class Kernel(Replaying):
         """
         if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
             return self.find(owner, known)
+        self._check_nice(owner, request.nice)
         name = owner.name, request.key or ""
         if name in self._keys:
             raise KernelError("BUSY", "an EXEC with that key is under way")
@@ -288,9 +289,12 @@ class Kernel(Replaying):
             self._wake(process)
         return process
 
-    def set_priority(self, owner: Owner, pid: int, priority: Priority) -> Process:
-        """Change the class the process is scheduled in."""
+    def set_priority(self, owner: Owner, pid: int, priority: Priority, nice: int | None = None) -> Process:
+        """Change the class the process is scheduled in, and its weight there. Raises FORBIDDEN."""
         process = self._mine(owner, pid)
+        if nice is not None:
+            self._check_nice(owner, nice)
+            process.nice = nice
         process.priority = priority
         process.changed()
         self._served(process).set_priority(process)
@@ -319,6 +323,11 @@ class Kernel(Replaying):
     def set_generation(self, changes: dict[str, Any]) -> None:
         """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
         self.generation = changed(self.generation, changes)
+
+    @staticmethod
+    def _check_nice(owner: Owner, nice: int) -> None:
+        if nice < 0 and not owner.admin:
+            raise KernelError("FORBIDDEN", "a nice value below 0 is for administrators")
 
     def _current(self) -> Served:
         if self.draining:

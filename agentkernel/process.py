@@ -99,6 +99,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 PRIORITIES = ("low", "normal", "high", "critical")
+NICEST = 19  # and the least nice is one less than minus that, as in Linux
 Priority = Literal["low", "normal", "high", "critical"]
 TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
 
@@ -172,6 +173,7 @@ class Process:
     parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
     epoch: int = 1  # of who drives it: one more whenever another takes over
+    nice: int = 0  # the higher, the less it weighs within its class
 
     state: State = State.READY
     wait: Wait | None = None

@@ -25,7 +25,7 @@ _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What of a process never changes; `fingerprint` is its model file's, `digest` that of it and the plan."""
+    """What of a process never changes; `fingerprint` is its model file's, `digest` that and the plan's."""
 
     owner: Owner
     plan: Plan
@@ -52,6 +52,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     base_group: str = ""
     parent: int = 0
     epoch: int = 1
+    nice: int = 0
     state: State = State.READY
     wait: Wait | None = None
     reason: str = ""

@@ -163,6 +163,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "trust": process.plan.permits.trust if process.plan.permits else "",
         "calls": process.called,
         "asks": _question(kernel, process),
+        "nice": process.nice,
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
@@ -199,6 +200,7 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
             "tokens_generated": p.generated,
             "elapsed_secs": round(p.elapsed(now), 3),
             "asks": _question(kernel, p),
+            "nice": p.nice,
         }
         for p in processes
     ]

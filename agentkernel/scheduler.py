@@ -3,7 +3,8 @@
 Rules
 1. `assign` returns the changes that bring the slots in line; applying nothing leaves them valid.
 2. A runnable process waits only while every slot is held by a runnable one, or settles.
-3. Slots go to those whom `shares` says: fair between owners, then by weight between an owner's processes.
+3. Slots go to those whom `shares` says: fair between owners, then by weight between an owner's processes:
+   a process weighs as its priority does, and a fifth less by each step of `nice`.
 4. A holder that has said a quantum of tokens and is a quantum ahead of one that waits gives way to it; to a
    critical one it gives way at once, unless it is behind that one itself. Its work and its place are kept.
 5. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
@@ -41,6 +42,8 @@ class Revoke:
 
 
 Change = Grant | Revoke
+
+_STEP = 1.25  # of `nice`, as in Linux: a step is about a tenth of the processor, between two alike
 
 
 @dataclass(slots=True)
@@ -86,14 +89,14 @@ class Scheduler:
         """How many processes could run and have no slot."""
         return len(self._shares)
 
-    def weight(self, priority: Priority) -> float:
+    def weight(self, priority: Priority, nice: int = 0) -> float:
         """What a process of that priority gets of its owner's share, beside another's."""
-        return self._weights[PRIORITIES.index(priority)]
+        return self._weights[PRIORITIES.index(priority)] / _STEP**nice
 
-    def add(self, pid: int, priority: str, owner: int = 0) -> None:
+    def add(self, pid: int, priority: Priority, owner: int = 0, nice: int = 0) -> None:
         """A new runnable process."""
         task = self._tasks[pid] = _Task(PRIORITIES.index(priority), next(self._arrivals))
-        self._shares.add(pid, owner, self._weights[task.rank])
+        self._shares.add(pid, owner, self.weight(priority, nice))
         self._shares.want(pid)
         self._shares.wait(pid, task.arrival)
 
@@ -134,11 +137,11 @@ class Scheduler:
             task.arrival = next(self._arrivals)
             self._shares.wait(pid, task.arrival)
 
-    def set_priority(self, pid: int, priority: str) -> None:
-        """Change the class; keeps the place within it."""
+    def set_priority(self, pid: int, priority: Priority, nice: int = 0) -> None:
+        """Change the class, or the weight within it; keeps the place."""
         task = self._tasks[pid]
         task.rank = PRIORITIES.index(priority)
-        self._shares.set_weight(pid, self._weights[task.rank], task.arrival)
+        self._shares.set_weight(pid, self.weight(priority, nice), task.arrival)
 
     def commit(self, used: Mapping[int, int], answers: Iterable[int]) -> None:
         """Processes were served so many tokens, prompts and answers alike; `answers` are who said one."""

@@ -148,7 +148,7 @@ class Served:
     def _add(self, process: Process) -> None:
         """Take it on; it runs once it is set runnable."""
         self.processes[process.pid] = process
-        self.scheduler.add(process.pid, process.priority, process.owner.id)
+        self.scheduler.add(process.pid, process.priority, process.owner.id, process.nice)
         self.scheduler.set_runnable(process.pid, runnable=False)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -204,10 +204,10 @@ class Served:
         self.schedule()
 
     def set_priority(self, process: Process) -> None:
-        """The process's priority is another."""
+        """The process's priority, or its nice value, is another."""
         if process.pid in self.processes:
-            self.scheduler.set_priority(process.pid, process.priority)
-            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority)))
+            self.scheduler.set_priority(process.pid, process.priority, process.nice)
+            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority, process.nice)))
             self.schedule()
 
     def close(self, process: Process) -> None:
@@ -370,7 +370,7 @@ class Served:
             soft=process.soft,
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
             turn_over=process.turn_over or bool(process.calls) or process.turn_end is not None,
-            weight=self.scheduler.weight(process.priority),
+            weight=self.scheduler.weight(process.priority, process.nice),
             exact=plan.deterministic,
             calls=plan.permits is not None,
             functions=plan.functions,

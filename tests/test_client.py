@@ -100,7 +100,7 @@ def test_a_stream_gives_whole_characters_and_no_marker(client):
 
 
 def test_what_exec_says_of_its_process_is_with_the_stream(client):
-    stream = client.exec("hello", max_tokens=3, seed=11, priority="high", capability="code")
+    stream = client.exec("hello", max_tokens=3, seed=11, priority="high", nice=4, capability="code")
     assert stream.started.seed == 11
     assert (stream.started.priority, stream.started.workload) == ("high", "Code")
     assert stream.started.model == LLAMA
@@ -177,7 +177,9 @@ def test_every_verb_about_processes_answers_typed(long_client):
     assert long_client.continue_output(pid).pid == pid
     assert long_client.suspend(pid).state == "Suspended"
     assert long_client.resume(pid).state in ("Ready", "Running")
+    assert long_client.set_priority(pid, "low", 7).nice == 7
     assert long_client.set_priority(pid, "low").priority == "low"
+    assert long_client.process_status(pid).nice == long_client.ps().processes[-1].nice == 7
     assert long_client.set_quota(pid, max_tokens=29_000, max_syscalls=3).max_syscalls == 3
     quota = long_client.get_quota(pid)
     assert (quota.max_tokens, quota.max_syscalls, quota.priority) == (29_000, 3, "low")

@@ -132,6 +132,24 @@ def test_a_change_of_priority_moves_a_waiting_process() -> None:
     assert made.assign() == [Grant(2, 0)]
 
 
+def test_a_step_of_nice_is_a_fifth_less_and_one_below_zero_a_quarter_more() -> None:
+    made = scheduler(1)
+    assert made.weight("normal") == 2
+    assert made.weight("normal", 1) == pytest.approx(1.6)
+    assert made.weight("normal", -1) == pytest.approx(2.5)
+    assert made.weight("high", 19) / made.weight("high", -20) == pytest.approx(1.25**-39)
+
+
+def test_the_less_nice_of_a_class_is_first_and_so_is_one_that_becomes_so() -> None:
+    made = scheduler(1, 1, 2)
+    granted(made)
+    made.add(3, "normal", nice=-5)
+    made.add(4, "normal", nice=5)
+    assert [made.position(pid) for pid in (2, 3, 4)] == [2, 1, 3]
+    made.set_priority(4, "normal", -6)
+    assert [made.position(pid) for pid in (2, 3, 4)] == [3, 2, 1]
+
+
 def test_a_holder_that_cannot_run_keeps_its_slot_until_it_is_needed() -> None:
     made = scheduler(1, 1)
     granted(made)

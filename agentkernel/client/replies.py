@@ -137,6 +137,7 @@ class ProcessStatus(msgspec.Struct):
     trust: str = ""
     calls: int = 0
     asks: str = ""
+    nice: int = 0
     queue_position: int | None = None
     times: dict[str, float] = {}
 
@@ -154,6 +155,7 @@ class ProcessRow(msgspec.Struct):
     tokens_generated: int
     elapsed_secs: float
     asks: str = ""
+    nice: int = 0
 
 
 class ProcessList(msgspec.Struct):
@@ -366,6 +368,7 @@ class Prioritised(msgspec.Struct):
 
     pid: int
     priority: str
+    nice: int = 0
 
 
 class Quota(msgspec.Struct):

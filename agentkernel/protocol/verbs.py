@@ -323,8 +323,8 @@ _TABLE = (
     ),
     Verb(
         "SET_PRIORITY",
-        "pid priority",
-        "low, normal, high or critical",
+        "pid class [n]",
+        "low, normal, high or critical; how nice",
         _OWNER,
         "",
         ("SET_PRIORITY_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),

@@ -68,10 +68,11 @@ def test_a_schema_s_answer_is_of_the_schema(ak, kernel):
 
 
 def test_detach_prints_the_pid_and_the_process_runs_on(ak, long_kernel, client_of, endless):
-    result = ak(*endless, "--detach", kernel=long_kernel)
+    result = ak(*endless, "--detach", "--nice", "5", kernel=long_kernel)
     pid = int(result.stdout)
     client = client_of(long_kernel)
     assert client.process_status(pid).state in ("Ready", "Running")
+    assert client.process_status(pid).nice == 5
     client.kill(pid)
 
 

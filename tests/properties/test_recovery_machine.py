@@ -81,9 +81,9 @@ class RecoveryMachine(CallingMachine):
         self.do(self.kernel.disconnected, gone)
         self.settle()
 
-    @rule(data=st.data(), priority=st.sampled_from(PRIORITIES))
-    def set_priority(self, data: st.DataObject, priority: str) -> None:
-        self.tell(self.kernel.set_priority, self.pick(data), priority)
+    @rule(data=st.data(), priority=st.sampled_from(PRIORITIES), nice=st.none() | st.integers(0, 19))
+    def set_priority(self, data: st.DataObject, priority: str, nice: int | None) -> None:
+        self.tell(self.kernel.set_priority, self.pick(data), priority, nice)
 
     @rule(data=st.data(), start=st.integers(0, 40), screen=st.integers(0, 1), take=st.booleans())
     def attach(self, data: st.DataObject, start: int, screen: int, take: bool) -> None:
