@@ -58,6 +58,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "ENGINE_FAILED": ErrorSpec(_KERNEL, True, "the model's engine died too often", 69),
     "EXEC_INVALID": ErrorSpec(_CLIENT, False, "EXEC's payload is not a prompt or its JSON object", 65),
     "SPAWN_FAILED": ErrorSpec(_RESOURCE, True, "the process table is full", 75),
+    "DEADLINE_UNREACHABLE": ErrorSpec(_RESOURCE, True, "it can't be done in time", 75),
     "BUSY": ErrorSpec(_RESOURCE, True, "the queue for a slot is full", 75),
     "MEMORY_ADMISSION": ErrorSpec(_RESOURCE, False, "it does not fit into memory or context", 69),
     "TOOL_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such tool", 66),

@@ -197,7 +197,9 @@ class Kernel(Replaying):
             raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
         if process.state is not State.SUSPENDED:
             process.waiting_before = None
-        process.begin_turn()
+        process.begin_turn(self.clock())
+        self._served(process).set_deadline(process)
+        self._watch(process)
         if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
             process.move(Event.WAKE, self.clock())
         self._wake(process)

@@ -188,6 +188,20 @@ def test_every_verb_about_processes_answers_typed(long_client):
     assert (ended.state, ended.reason) == ("Terminated", "terminated")
 
 
+def test_a_deadline_is_kept_missed_or_refused(long_client):
+    stream = endless(long_client, deadline_ms=600_000_000, ttft_ms=60_000, max_wall_ms=60_000)
+    status = long_client.process_status(stream.pid)
+    assert 0 < status.wall_left_ms <= 60_000
+    assert 0 < status.deadline_left_ms <= 600_000_000
+    assert status.missed == ""
+    for _, _text in zip(range(5), stream, strict=False):  # so that it is measured
+        pass
+    long_client.kill(stream.pid)
+    with pytest.raises(ResourceError, match="DEADLINE_UNREACHABLE") as caught:
+        long_client.exec("hi", deadline_ms=1, max_tokens=1000)
+    assert caught.value.details["estimate_ms"] > 1
+
+
 def test_waiting_too_long_is_a_retryable_error(long_client):
     stream = endless(long_client)
     with pytest.raises(RequestError, match="TIMEOUT") as caught:

@@ -138,6 +138,9 @@ class ProcessStatus(msgspec.Struct):
     calls: int = 0
     asks: str = ""
     nice: int = 0
+    deadline_left_ms: int | None = None
+    wall_left_ms: int | None = None
+    missed: str = ""
     queue_position: int | None = None
     times: dict[str, float] = {}
 

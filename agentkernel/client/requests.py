@@ -45,6 +45,9 @@ class ExecOptions(TypedDict, total=False):
     capability: Literal["fast", "general", "code", "reasoning"]
     priority: Priority
     nice: int
+    deadline_ms: int
+    ttft_ms: int
+    max_wall_ms: int
     on_disconnect: Literal["kill", "detach", "suspend"]
     share: str
     interactive: bool

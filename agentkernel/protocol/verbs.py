@@ -122,6 +122,7 @@ _TABLE = (
             "EXEC_INVALID",
             "NO_MODEL",
             "MEMORY_ADMISSION",
+            "DEADLINE_UNREACHABLE",
             "BUSY",
             "SPAWN_FAILED",
             "SNAPSHOT_NOT_FOUND",

@@ -76,6 +76,21 @@ def test_detach_prints_the_pid_and_the_process_runs_on(ak, long_kernel, client_o
     client.kill(pid)
 
 
+def test_its_wall_time_ends_it(ak, long_kernel, endless):
+    result = ak(*endless, "--max-wall-ms", "300", "--deadline-ms", "9999999", kernel=long_kernel)
+    assert result.returncode == 1
+    assert result.stderr.endswith("ended Terminated: deadline\n")
+
+
+def test_what_cannot_be_done_in_time_is_refused(ak, kernel):
+    assert ak("run", "hello", "--max-tokens", "9", kernel=kernel).returncode == 0  # so that it is measured
+    result = ak(
+        "run", "hello", "--max-tokens", "1000", "--deadline-ms", "1", "--ttft-ms", "60000", kernel=kernel
+    )
+    assert result.returncode == 75
+    assert result.stderr.startswith("agentkernel: DEADLINE_UNREACHABLE: the answer would take ")
+
+
 def test_ctrl_c_ends_this_process_only(ak, long_kernel, client_of, endless):
     client = client_of(long_kernel)
     other = client.exec("hi", grammar=ENDLESS, max_tokens=30_000)

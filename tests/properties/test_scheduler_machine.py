@@ -77,6 +77,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.model[pid].priority = priority
         self.scheduler.set_priority(pid, priority, nice)
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), deadline=st.sampled_from([1.0, 5.0, 9.0, float("inf")]))
+    def set_deadline(self, data: st.DataObject, deadline: float) -> None:
+        self.scheduler.set_deadline(data.draw(st.sampled_from(sorted(self.model))), deadline)
+
     @rule()
     def reset(self) -> None:
         for task in self.model.values():
