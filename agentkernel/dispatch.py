@@ -13,7 +13,6 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -33,6 +32,7 @@ from agentkernel.payloads import (
     parse_name,
     parse_path,
     parse_pid,
+    parse_priority,
     parse_range,
     parse_restore,
     parse_seconds,
@@ -40,7 +40,7 @@ from agentkernel.payloads import (
     parse_text,
     parse_write,
 )
-from agentkernel.process import PRIORITIES, Owner, Process, Sink
+from agentkernel.process import Owner, Process, Sink
 from agentkernel.protocol.connection import Answer, ServerConnection
 from agentkernel.protocol.framing import Command
 from agentkernel.protocol.verbs import VERBS, Access, help_text
@@ -342,13 +342,11 @@ class Dispatch:
         return toolreport.put(pid, path, await self.kernel.put_file(session.principal, pid, path, data))
 
     def set_priority(self, session: Session, payload: bytes) -> Answer:
-        first, rest = parse_first(payload)
-        priority: Any = rest.lower()
-        if priority not in PRIORITIES:
-            raise KernelError("SET_PRIORITY_INVALID", f"a PID and one of {', '.join(PRIORITIES)}")
-        pid = parse_pid(first, "SET_PRIORITY_INVALID", "SET_PRIORITY_INVALID")
-        self.kernel.set_priority(session.principal, pid, priority)
-        return Answer({"pid": pid, "priority": priority}, f"PID {pid} priority set to {priority}")
+        pid, priority, nice = parse_priority(payload)
+        process = self.kernel.set_priority(session.principal, pid, priority, nice)
+        data = {"pid": pid, "priority": priority, "nice": process.nice}
+        text = f"PID {pid} priority set to {priority}"
+        return Answer(data, text if nice is None else f"{text} nice={nice}")
 
     def get_quota(self, session: Session, payload: bytes) -> Answer:
         pid = parse_pid(payload, "GET_QUOTA_INVALID", "GET_QUOTA_INVALID")

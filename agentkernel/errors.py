@@ -58,6 +58,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "ENGINE_FAILED": ErrorSpec(_KERNEL, True, "the model's engine died too often", 69),
     "EXEC_INVALID": ErrorSpec(_CLIENT, False, "EXEC's payload is not a prompt or its JSON object", 65),
     "SPAWN_FAILED": ErrorSpec(_RESOURCE, True, "the process table is full", 75),
+    "DEADLINE_UNREACHABLE": ErrorSpec(_RESOURCE, True, "it can't be done in time", 75),
     "BUSY": ErrorSpec(_RESOURCE, True, "the queue for a slot is full", 75),
     "MEMORY_ADMISSION": ErrorSpec(_RESOURCE, False, "it does not fit into memory or context", 69),
     "TOOL_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such tool", 66),
@@ -79,7 +80,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "IN_FLIGHT": ErrorSpec(_RESOURCE, True, "too many commands in flight on the connection", 75),
     "STATUS_INVALID": ErrorSpec(_CLIENT, False, "STATUS takes nothing or a PID", 64),
     "SET_GEN_INVALID": ErrorSpec(_CLIENT, False, "an unknown or out-of-range generation setting", 65),
-    "SET_PRIORITY_INVALID": ErrorSpec(_CLIENT, False, "SET_PRIORITY takes a PID and a priority", 65),
+    "SET_PRIORITY_INVALID": ErrorSpec(
+        _CLIENT, False, "SET_PRIORITY takes a PID, a priority, a nice value", 65
+    ),
     "GET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "GET_QUOTA takes a PID", 64),
     "SET_QUOTA_INVALID": ErrorSpec(_CLIENT, False, "SET_QUOTA takes a PID and limits", 65),
     "MEMW_INVALID": ErrorSpec(_CLIENT, False, "MEMW takes a PID, an offset perhaps, and bytes", 65),

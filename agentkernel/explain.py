@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from agentkernel import due
 from agentkernel.process import Process, State, Wait
 from agentkernel.serving import Served
 
@@ -17,10 +20,14 @@ _WAITS = {
 }
 
 
-def why(process: Process, served: Served | None) -> str:
+def why(process: Process, served: Served | None, now: float) -> str:
     """What the process is about; `served` is its model, if that is still loaded."""
     if process.state.ended:
         return f"has ended: {process.reason}"
+    return _about(process, served, now) + _in_time(process, now)
+
+
+def _about(process: Process, served: Served | None, now: float) -> str:
     if process.state is State.SUSPENDED:
         return "waits for RESUME"
     if process.wait is Wait.MEMORY and process.plan.memory_prefix and not process.soft:
@@ -29,14 +36,22 @@ def why(process: Process, served: Served | None) -> str:
         return _WAITS[process.wait]
     if served is None or process.pid not in served.processes:
         return "is being admitted"
-    return _going(process, served)
+    return _going(process, served, now)
 
 
-def _going(process: Process, served: Served) -> str:
+def _in_time(process: Process, now: float) -> str:
+    """By when it has to have done so, where that is bounded."""
+    left = {"deadline": due.goal(process), "end": due.end(process)}
+    said = [f", {what} in {round((moment - now) * 1e3)} ms" for what, moment in left.items() if moment < inf]
+    missed = f", {' and '.join(process.missed)} missed" if process.missed else ""
+    return "".join([missed, *said])
+
+
+def _going(process: Process, served: Served, now: float) -> str:
     """What a process that could run does."""
     donor = served.paging.donor(process.pid)
     if process.state is State.READY:
-        place, waiting = served.scheduler.position(process.pid), served.scheduler.waiting
+        place, waiting = served.scheduler.position(process.pid, now), served.scheduler.waiting
         return f"waits for a slot: place {place} of {waiting}, {served.load.slots} slots are taken"
     if donor:
         return f"waits until PID {donor} has read the prompt's beginning, which both share"

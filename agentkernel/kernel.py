@@ -38,6 +38,7 @@ class Kernel(Replaying):
         """
         if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
             return self.find(owner, known)  # PID_NOT_FOUND, where retention has removed it
+        self._check_nice(owner, request.nice)
         name = owner.name, request.key or ""
         if name in self._keys:
             raise KernelError("BUSY", "an EXEC with that key is under way")
@@ -196,7 +197,9 @@ class Kernel(Replaying):
             raise KernelError("PID_NOT_FOUND", f"PID {pid} has ended")
         if process.state is not State.SUSPENDED:
             process.waiting_before = None
-        process.begin_turn()
+        process.begin_turn(self.clock())
+        self._served(process).set_deadline(process)
+        self._watch(process)
         if process.wait is Wait.INPUT:  # the stopped turn ended while the input was on its way
             process.move(Event.WAKE, self.clock())
         self._wake(process)
@@ -288,9 +291,12 @@ class Kernel(Replaying):
             self._wake(process)
         return process
 
-    def set_priority(self, owner: Owner, pid: int, priority: Priority) -> Process:
-        """Change the class the process is scheduled in."""
+    def set_priority(self, owner: Owner, pid: int, priority: Priority, nice: int | None = None) -> Process:
+        """Change the class the process is scheduled in, and its weight there. Raises FORBIDDEN."""
         process = self._mine(owner, pid)
+        if nice is not None:
+            self._check_nice(owner, nice)
+            process.nice = nice
         process.priority = priority
         process.changed()
         self._served(process).set_priority(process)
@@ -319,6 +325,11 @@ class Kernel(Replaying):
     def set_generation(self, changes: dict[str, Any]) -> None:
         """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
         self.generation = changed(self.generation, changes)
+
+    @staticmethod
+    def _check_nice(owner: Owner, nice: int) -> None:
+        if nice < 0 and not owner.admin:
+            raise KernelError("FORBIDDEN", "a nice value below 0 is for administrators")
 
     def _current(self) -> Served:
         if self.draining:

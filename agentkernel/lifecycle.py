@@ -120,6 +120,7 @@ class Lifecycle(Calling):
             return
         if process.state is State.RUNNING and process.phase == "prefill" and output.tokens:
             process.enter("decode", self.clock())
+            self._served(process).set_deadline(process)
         keeps_up = True
         for text in _pieces(output):
             if process.sink is not None:
@@ -169,6 +170,9 @@ class Lifecycle(Calling):
     async def close(self) -> None:
         """End the engines and give up the memory; nothing can be asked any more."""
         self.draining = True
+        self.alarms.close()
+        for process in self.table:
+            process.changed()  # its age, at least
         await self.gate.halt()
         await self.models.stop()
         await self.gate.close()
@@ -188,6 +192,7 @@ class Lifecycle(Calling):
         found = self.recorder.recover()
         for process, _ in found:
             self.table.restore(process)
+            self._watch(process)
             self.gate.open(process)
         live = {process.pid: process for process, _ in found}
         for process in live.values():

@@ -65,6 +65,7 @@ class Rates:
     """What moving and making contexts costs on this machine; units are tokens and bytes."""
 
     prefill: Rate = field(default_factory=Rate)
+    step: Rate = field(default_factory=Rate)  # a unit is a step that reads no prompt
     load_ram: Rate = field(default_factory=Rate)
     load_disk: Rate = field(default_factory=Rate)
     page_out: Rate = field(default_factory=Rate)  # a unit is an image

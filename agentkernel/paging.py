@@ -172,6 +172,8 @@ class Paging:
         """Learn from a step: tokens it computed, by PID, and grants whose donors have now come far enough."""
         if step.prompt:
             self.pager.rates.prefill.observe(step.prompt, step.ms * step.prompt / step.batch)
+        else:
+            self.pager.rates.step.observe(1, step.ms)
         used = {}
         news = {output.pid: output.filled for output in step.outputs if output.filled}
         for pid, filled in (step.reading | news).items():

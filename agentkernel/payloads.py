@@ -13,9 +13,12 @@ import msgspec
 
 from agentkernel.config import Count
 from agentkernel.errors import KernelError
+from agentkernel.process import NICEST, PRIORITIES, Priority
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
-_HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve|key)=([^;\s]*);\s*", re.IGNORECASE)
+_NUMBERS = ("nice", "deadline_ms", "ttft_ms", "max_wall_ms")
+_HINTS = "|".join(("capability", "from", "share", "trust", "tools", "approve", "key", *_NUMBERS))
+_HINT = re.compile(rf"\s*({_HINTS})=([^;\s]*);\s*", re.IGNORECASE)
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
 _WRITE_TEXT = re.compile(_PLACE + rb"\|(?P<data>.*)", re.DOTALL)
@@ -24,6 +27,8 @@ _RANGE = re.compile(r"(?:([0-9]{1,18})(?:\s+([0-9]{1,18}))?)?")
 _NAMED = re.compile(rb"\s*(?P<pid>[0-9]{1,18})(?:@(?P<epoch>[0-9]{1,18}))?(?![^\s|])")
 _OBJECT = re.compile(rb"\A\s*(\{[^{}]*\})")
 _FROM = re.compile(r"(?:([0-9]{1,18})(?!\S)\s*)?(take)?", re.IGNORECASE)
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_PRIORITY = re.compile(rf"({'|'.join(PRIORITIES)})(?:\s+(-?[0-9]{{1,2}}))?", re.IGNORECASE)
 _FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -130,6 +135,8 @@ def parse_exec(payload: bytes, *, v1: bool) -> ExecRequest:
             value = tuple(tool for tool in hint[2].split(",") if tool)
         elif name in ("capability", "trust"):
             value = hint[2].lower()
+        elif name in _NUMBERS and _INTEGER.fullmatch(hint[2]):
+            value = int(hint[2])
         hints[name], at = value, hint.end()
     try:
         return msgspec.convert({"prompt": text[at:], **hints}, ExecRequest)
@@ -184,6 +191,19 @@ def parse_file(payload: bytes) -> tuple[int, str, bytes]:
     if not path or not data:
         raise KernelError("FILE_INVALID", "PID, a path, a line's end or |, and bytes")
     return parse_pid(first), path, data[0]
+
+
+def parse_priority(payload: bytes) -> tuple[int, Priority, int | None]:
+    """SET_PRIORITY's payload: PID, priority, and a nice value if there is one."""
+    first, rest = parse_first(payload)
+    match = _PRIORITY.fullmatch(rest.strip())
+    nice = int(match[2]) if match and match[2] else None
+    if match is None or (nice is not None and not -NICEST - 1 <= nice <= NICEST):
+        known = ", ".join(PRIORITIES)
+        text = f"a PID, one of {known}, and perhaps a nice value from {-NICEST - 1} to {NICEST}"
+        raise KernelError("SET_PRIORITY_INVALID", text)
+    pid = parse_pid(first, "SET_PRIORITY_INVALID", "SET_PRIORITY_INVALID")
+    return pid, cast("Priority", match[1].lower()), nice
 
 
 def parse_call(payload: bytes) -> tuple[int, int, str]:

@@ -49,6 +49,17 @@ class Letter(msgspec.Struct, frozen=True):
     text: str
 
 
+class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
+    """In milliseconds, 0 for none: of an answer's end and of its first token, from when it was asked for.
+
+    `max_wall_ms` is the longest that the process may live.
+    """
+
+    deadline_ms: int = 0
+    ttft_ms: int = 0
+    max_wall_ms: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What EXEC asked for, frozen at admission; `max_tokens` bounds one turn."""
 

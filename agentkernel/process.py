@@ -19,7 +19,7 @@ import msgspec
 
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
-from agentkernel.plan import Input, Letter, Plan
+from agentkernel.plan import Deadlines, Input, Letter, Plan
 
 
 class State(enum.Enum):
@@ -99,6 +99,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 PRIORITIES = ("low", "normal", "high", "critical")
+NICEST = 19  # and the least nice is one less than minus that, as in Linux
 Priority = Literal["low", "normal", "high", "critical"]
 TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
 
@@ -117,6 +118,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 NO_QUOTA = Quota()
+NO_DEADLINES = Deadlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,10 @@ class Process:
     parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
     epoch: int = 1  # of who drives it: one more whenever another takes over
+    nice: int = 0  # the higher, the less it weighs within its class
+    deadlines: Deadlines = NO_DEADLINES
+    asked: float = 0.0  # seconds from its birth at which the answer under way was asked for
+    missed: tuple[str, ...] = ()  # deadlines of that answer that are over, by name
 
     state: State = State.READY
     wait: Wait | None = None
@@ -278,9 +284,10 @@ class Process:
         self.edited = min(self.edited, start)
         self.changed()
 
-    def begin_turn(self) -> None:
-        """A new turn: counters that belong to one turn start again."""
+    def begin_turn(self, now: float) -> None:
+        """A new turn: what belongs to one turn starts again."""
         self.changed()
+        self.asked, self.missed = now - self.created, ()
         self.turn_tokens = self.turn_bytes = self.turn_cut = self.turn_before = 0
         self.turn_limit, self.turn_over, self.turn_end = self.plan.max_tokens, False, None
 

@@ -11,10 +11,13 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agentkernel import log
+from agentkernel import due, log
+from agentkernel.admission import check_deadlines
+from agentkernel.alarms import Alarms
 from agentkernel.backing import Backing
 from agentkernel.checkpoints import Checkpoints
 from agentkernel.config import Config, Generation
@@ -32,6 +35,8 @@ from agentkernel.snapshots import Snapshots
 from agentkernel.syscalls.gate import Gate
 from agentkernel.syscalls.workspace import greatest
 from agentkernel.table import ProcessTable
+
+_NOTED = 5.0  # seconds between notes of the age of a process that has deadlines
 
 _log = log.get("kernel")
 
@@ -57,6 +62,7 @@ class Processes:
         self.clock = asyncio.get_running_loop().time
         self.recorder = Recorder(open_journal(config), self.clock)
         self.drivers = Drivers()
+        self.alarms = Alarms(self._ring)
         self.readers = Readers(self.recorder.output)
         # What an earlier process left stays its own.
         first = max(self.recorder.journal.next_pid, greatest(Path(config.workspace)) + 1)
@@ -92,6 +98,11 @@ class Processes:
         process.client = sink.client if sink else 0
         process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
         await served.admit(process)
+        try:
+            check_deadlines(process, served, self.clock())
+        except KernelError:
+            served.close(process)
+            raise
         if process.turn_over:
             process.move(Event.WAIT, self.clock(), Wait.INPUT)
         elif self._lacks_prefix(process):
@@ -124,6 +135,7 @@ class Processes:
     def _enlist(self, process: Process) -> None:
         """A process that is written down is there."""
         self.table.add(process)
+        self._watch(process)
         self.gate.open(process)
         self.counters["execs"] += 1
         self._log_start(process)
@@ -153,6 +165,7 @@ class Processes:
         self.backing.forget(process.pid)
         self.gate.forget(process)
         self.drivers.end(process.pid)
+        self.alarms.drop(process.pid)
         self._settle(process)
         self.recorder.ended(process)
         self._changing.discard(process.pid)
@@ -170,6 +183,27 @@ class Processes:
         _log.info("process ended", **who, reason=reason, tokens=process.generated)
         self.models.retire_idle()
         self._settled.set()
+
+    def _ring(self, pid: int) -> None:
+        """A deadline of the process is over, perhaps."""
+        process, now = self.table.live(pid), self.clock()
+        if now >= due.end(process):
+            self._end(process, Event.TERMINATE, "deadline")
+            return
+        missed = due.misses(process, now)
+        process.missed += tuple(missed)
+        process.changed()  # its age, at least
+        if missed:
+            self.recorder.commit()
+            self._served(process).set_deadline(process)
+        for name in missed:
+            self.events.emit("deadline_missed", process, deadline=name)
+        self._watch(process)
+
+    def _watch(self, process: Process) -> None:
+        """Ring when something of the process is due, and from time to time to write down how old it is."""
+        alarm = due.alarm(process)
+        self.alarms.set(process.pid, min(alarm, self.clock() + _NOTED) if alarm < inf else alarm)
 
     def _settle(self, child: Process) -> None:
         """What the child didn't use of its parent's quota is the parent's again, if that lives."""

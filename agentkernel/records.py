@@ -18,8 +18,19 @@ import msgspec
 from agentkernel.calls import Call
 from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.store import STANDS
-from agentkernel.plan import Input, Letter, Plan
-from agentkernel.process import NO_QUOTA, Owner, Priority, Process, Quota, State, TurnEnd, Wait, phase_of
+from agentkernel.plan import Deadlines, Input, Letter, Plan
+from agentkernel.process import (
+    NO_DEADLINES,
+    NO_QUOTA,
+    Owner,
+    Priority,
+    Process,
+    Quota,
+    State,
+    TurnEnd,
+    Wait,
+    phase_of,
+)
 
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
@@ -52,6 +63,10 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     base_group: str = ""
     parent: int = 0
     epoch: int = 1
+    nice: int = 0
+    deadlines: Deadlines = NO_DEADLINES
+    asked: float = 0.0
+    missed: tuple[str, ...] = ()
     state: State = State.READY
     wait: Wait | None = None
     reason: str = ""

@@ -6,11 +6,12 @@ Existing clients match the text lines by key and order: our further keys come la
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 import msgspec
 
-from agentkernel import explain, toolreport
+from agentkernel import due, explain, toolreport
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
@@ -163,14 +164,23 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "trust": process.plan.permits.trust if process.plan.permits else "",
         "calls": process.called,
         "asks": _question(kernel, process),
+        "nice": process.nice,
+        "deadline_left_ms": _left_ms(due.goal(process), now),
+        "wall_left_ms": _left_ms(inf if process.state.ended else due.end(process), now),
+        "missed": ",".join(process.missed),
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
     if served is not None and process.pid in served.processes:
-        extra["queue_position"] = served.scheduler.position(process.pid)
+        extra["queue_position"] = served.scheduler.position(process.pid, now)
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
     text = line(data | shown | extra | _call_of(extra) | times)
     return Answer(data | extra | {"times": times}, text)
+
+
+def _left_ms(moment: float, now: float) -> int | None:
+    """Milliseconds until then; None for never."""
+    return None if moment == inf else round((moment - now) * 1e3)
 
 
 def _question(kernel: Kernel, process: Process) -> str:
@@ -199,6 +209,7 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
             "tokens_generated": p.generated,
             "elapsed_secs": round(p.elapsed(now), 3),
             "asks": _question(kernel, p),
+            "nice": p.nice,
         }
         for p in processes
     ]
@@ -208,7 +219,7 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
 
 def why(kernel: Kernel, process: Process) -> Answer:
     """WHY's reply."""
-    reason = explain.why(process, kernel.models.served.get(process.model_id))
+    reason = explain.why(process, kernel.models.served.get(process.model_id), kernel.clock())
     if question := kernel.gate.people.of(process.pid):
         reason += f" (call {question.call}): {msgspec.json.encode(question.said).decode()}"
     data = {"pid": process.pid, "state": process.state.value, "why": reason}

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from agentkernel.config import Auto, Count, Generation, Seed, check_seed
+from agentkernel.due import remaining
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Trust
 from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
-from agentkernel.plan import ContextStrategy, Input, Message, OnDisconnect, Plan, Sampling
-from agentkernel.process import Owner, Priority, Process, Quota
+from agentkernel.plan import ContextStrategy, Deadlines, Input, Message, OnDisconnect, Plan, Sampling
+from agentkernel.process import NICEST, Owner, Priority, Process, Quota
 
 _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
@@ -24,6 +25,7 @@ SNAPSHOT_NAME = r"^[A-Za-z0-9_.-]{1,64}\Z"
 SnapshotName = Annotated[str, msgspec.Meta(pattern=SNAPSHOT_NAME)]
 StopString = Annotated[str, msgspec.Meta(max_length=256)]
 Workload = Literal["fast", "general", "code", "reasoning"]
+Nice = Annotated[int, msgspec.Meta(ge=-NICEST - 1, le=NICEST)]
 _SUMMARIZE = "Summarize our conversation so far in a few sentences."
 _SUMMARY_PART = 8  # of its context a process's summary may take
 _KEPT_PART = 4  # of its tokens a process keeps that waits for a child
@@ -77,6 +79,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     json_schema: dict[str, object] | None = None
     capability: Workload | None = None
     priority: Priority = "normal"
+    nice: Nice = 0
+    deadline_ms: Count | None = None
+    ttft_ms: Count | None = None
+    max_wall_ms: Count | None = None
     on_disconnect: OnDisconnect = "kill"
     interactive: bool = False
     context_strategy: ContextStrategy = "stop"
@@ -177,7 +183,10 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def process(self, pid: int, owner: Owner, plan: Plan, model_id: str, now: float) -> Process:
         """The process that was asked for, ready to be admitted."""
         quotas = self.quotas(plan)
-        return Process(pid, owner, plan, model_id, self.priority, *quotas, now, self.group(owner))
+        made = Process(pid, owner, plan, model_id, self.priority, *quotas, now, self.group(owner))
+        made.nice = self.nice
+        made.deadlines = Deadlines(self.deadline_ms or 0, self.ttft_ms or 0, self.max_wall_ms or 0)
+        return made
 
     def _check(self) -> None:
         if (self.prompt is None) == (not self.messages):
@@ -212,7 +221,8 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     plan = msgspec.structs.replace(parent.plan, sampling=sampling, key="")
     quotas = parent.quota_tokens, parent.quota_syscalls
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
-    child.parent, child.base_group = parent.pid, parent.base_group
+    child.parent, child.base_group, child.nice = parent.pid, parent.base_group, parent.nice
+    child.deadlines = parent.deadlines
     child.tokens, child.turns, child.soft = list(parent.tokens), list(parent.turns), parent.soft
     child.closing = parent.closing
     child.reason = parent.reason if parent.turn_over else ""
@@ -236,7 +246,7 @@ def again(past: Process, heard: Input, end: int, pid: int, now: float) -> Proces
     process = Process(pid, past.owner, plan, past.model_id, past.priority, *quotas, now, past.group)
     process.tokens, process.soft = past.tokens[: heard.end], past.soft
     process.turn_tokens, process.turn_limit = heard.said, heard.said + end - heard.end
-    process.draws, process.inputs = heard.draws, [heard]
+    process.draws, process.inputs, process.nice = heard.draws, [heard], past.nice
     return process
 
 
@@ -276,7 +286,8 @@ def child(parent: Process, pid: int, asked: Spawn, base_seed: int, now: float) -
     )
     quotas = granted.tokens, granted.syscalls
     made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
-    made.parent, made.granted = parent.pid, granted
+    made.parent, made.granted, made.nice = parent.pid, granted, parent.nice
+    made.deadlines = remaining(parent, now)
     return made
 
 
@@ -306,6 +317,7 @@ def summarizer(parent: Process, end: int, pid: int, context: int, now: float) ->
     limits = plan.max_tokens, 0
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *limits, now, parent.group)
     child.parent, child.base_group, child.soft = parent.pid, parent.base_group, parent.soft
+    child.nice, child.deadlines = parent.nice, remaining(parent, now)
     return child
 
 

@@ -3,14 +3,18 @@
 Rules
 1. `assign` returns the changes that bring the slots in line; applying nothing leaves them valid.
 2. A runnable process waits only while every slot is held by a runnable one, or settles.
-3. Slots go to those whom `shares` says: fair between owners, then by weight between an owner's processes.
+3. Slots go to those whom `shares` says: fair between owners, then by weight between an owner's processes:
+   a process weighs as its priority does, and a fifth less by each step of `nice`. Of an owner's processes of
+   one priority those with deadlines go first, the earliest of all, until the others have waited for long.
 4. A holder that has said a quantum of tokens and is a quantum ahead of one that waits gives way to it; to a
    critical one it gives way at once, unless it is behind that one itself. Its work and its place are kept.
 5. A holder that can't run keeps its slot, and with it its context, until somebody needs it;
    the one idle longest gives way first.
 6. A slot changes hands no sooner than `settle` seconds after it was granted, so that moving contexts in and
    out costs a bounded part of the time; for a critical process it does.
-7. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
+7. A holder that has said a quantum gives way to one whose deadline goes before it, and to none that it goes
+   before.
+8. The lowest free slot goes out first: an engine decodes a run of neighbouring slots at once.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ class Revoke:
 
 
 Change = Grant | Revoke
+
+_STEP = 1.25  # of `nice`, as in Linux: a step is about a tenth of the processor, between two alike
 
 
 @dataclass(slots=True)
@@ -86,14 +92,14 @@ class Scheduler:
         """How many processes could run and have no slot."""
         return len(self._shares)
 
-    def weight(self, priority: Priority) -> float:
+    def weight(self, priority: Priority, nice: int = 0) -> float:
         """What a process of that priority gets of its owner's share, beside another's."""
-        return self._weights[PRIORITIES.index(priority)]
+        return self._weights[PRIORITIES.index(priority)] / _STEP**nice
 
-    def add(self, pid: int, priority: str, owner: int = 0) -> None:
+    def add(self, pid: int, priority: Priority, owner: int = 0, nice: int = 0) -> None:
         """A new runnable process."""
         task = self._tasks[pid] = _Task(PRIORITIES.index(priority), next(self._arrivals))
-        self._shares.add(pid, owner, self._weights[task.rank])
+        self._shares.add(pid, owner, self.weight(priority, nice), task.rank)
         self._shares.want(pid)
         self._shares.wait(pid, task.arrival)
 
@@ -134,11 +140,15 @@ class Scheduler:
             task.arrival = next(self._arrivals)
             self._shares.wait(pid, task.arrival)
 
-    def set_priority(self, pid: int, priority: str) -> None:
-        """Change the class; keeps the place within it."""
+    def set_priority(self, pid: int, priority: Priority, nice: int = 0) -> None:
+        """Change the class, or the weight within it; keeps the place."""
         task = self._tasks[pid]
         task.rank = PRIORITIES.index(priority)
-        self._shares.set_weight(pid, self._weights[task.rank], task.arrival)
+        self._shares.set_weight(pid, self.weight(priority, nice), task.rank)
+
+    def set_deadline(self, pid: int, deadline: float) -> None:
+        """Say by when the process should have what it wants; infinity is whenever."""
+        self._shares.set_deadline(pid, deadline)
 
     def commit(self, used: Mapping[int, int], answers: Iterable[int]) -> None:
         """Processes were served so many tokens, prompts and answers alike; `answers` are who said one."""
@@ -153,9 +163,23 @@ class Scheduler:
         """The slot the process holds."""
         return self._tasks[pid].slot
 
-    def position(self, pid: int) -> int:
+    def position(self, pid: int, now: float = 0.0) -> int:
         """The process's place among those that wait for a slot, from 1; 0 when it does not."""
-        return self._shares.order().index(pid) + 1 if pid in self._shares else 0
+        return self._shares.order(now).index(pid) + 1 if pid in self._shares else 0
+
+    def earlier(self, pid: int, now: float = 0.0) -> int:
+        """How many of those that wait would go before the process for their deadlines."""
+        return self._shares.earlier(pid, now)
+
+    @property
+    def running(self) -> list[int]:
+        """Who runs in a slot."""
+        return [pid for pid in self._holders if self._tasks[pid].granted]
+
+    @property
+    def quantum(self) -> int | None:
+        """The tokens after which a holder may have to give way; None when it never has to."""
+        return self._shares.quantum if self._preempt else None
 
     def assign(self, now: float = 0.0, settle: float = 0.0) -> list[Change]:
         """The changes due now, in the order they must be applied; sets `due`."""
@@ -167,17 +191,22 @@ class Scheduler:
                 changes.append(Grant(pid, task.slot))
         self._again.clear()
         self.due = None
-        while (first := self._shares.first()) is not None:
+        while (found := self._shares.first(now)) is not None:
+            turn, first = found
             if not self._free:
-                victim = self._victim(first, now, settle)
+                victim = self._victim(turn, first, now, settle)
                 if victim is None:
                     break
+                if self._goes_on(victim, first, now):
+                    self._shares.exchange(turn, victim)
+                    self._tasks[victim].answered = 0
+                    continue
                 changes.append(self._release(victim))
             task = self._tasks[first]
             task.slot, task.granted = heapq.heappop(self._free), True
             task.since, task.answered = now, 0
             self._holders[first] = None
-            self._shares.leave(first)
+            self._shares.take(turn, first)
             changes.append(Grant(first, task.slot))
         return changes
 
@@ -187,8 +216,11 @@ class Scheduler:
         if sorted(held + self._free) != list(range(self.slots)):
             raise ValueError(f"slots leaked: held {sorted(held)}, free {sorted(self._free)}")
 
-    def _victim(self, first: int, now: float, settle: float) -> int | None:
-        """The holder that gives way to the first of those that wait; without one, `due` may say when."""
+    def _victim(self, turn: int, first: int, now: float, settle: float) -> int | None:
+        """The holder whose turn is over when one waits for a turn that is its own, or another's.
+
+        Without one, `due` may say when.
+        """
         urgent = self._tasks[first].rank == len(PRIORITIES) - 1
         settled = now - settle
         for pid in self._idle:
@@ -200,12 +232,24 @@ class Scheduler:
             return None
         yielding = []
         for pid in self._holders:
-            task, excess = self._tasks[pid], self._shares.excess(pid, first)
-            at_once = urgent and task.rank < len(PRIORITIES) - 1 and excess > 0
+            task = self._tasks[pid]
+            at_once = urgent and task.rank < len(PRIORITIES) - 1
             served = task.answered >= self._shares.quantum and task.since <= settled
-            if at_once or (served and excess > 1):
-                yielding.append((excess, pid))
+            if at_once or served:
+                excess = self._shares.excess(pid, turn)
+                behind = served and self._is_behind(pid, first, excess, now)
+                if behind or (at_once and excess > 0):
+                    yielding.append((excess, pid))
         return max(yielding)[1] if yielding else None
+
+    def _is_behind(self, holder: int, first: int, excess: float, now: float) -> bool:
+        """Whether the turn of a holder that has had its quantum is over."""
+        return excess > 1 or self._shares.goes_before(first, holder, now)
+
+    def _goes_on(self, holder: int, first: int, now: float) -> bool:
+        """Whether a holder whose turn is over has another, before one that waits."""
+        shares, runnable = self._shares, self._tasks[holder].runnable
+        return runnable and shares.goes_before(holder, first, now) and not shares.overdue(first)
 
     def _release(self, pid: int) -> Revoke:
         task = self._tasks[pid]

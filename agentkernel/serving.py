@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agentkernel import log
+from agentkernel import due, log
 from agentkernel.catalog import ModelCard
 from agentkernel.context import spliced
 from agentkernel.engine import port
@@ -25,7 +25,7 @@ from agentkernel.errors import KernelError
 from agentkernel.pages import Pager
 from agentkernel.paging import Paging
 from agentkernel.plan import Message
-from agentkernel.process import Event, Process, State
+from agentkernel.process import NO_DEADLINES, Event, Process, State
 from agentkernel.scheduler import Grant, Scheduler
 
 DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model
@@ -150,7 +150,8 @@ class Served:
     def _add(self, process: Process) -> None:
         """Take it on; it runs once it is set runnable."""
         self.processes[process.pid] = process
-        self.scheduler.add(process.pid, process.priority, process.owner.id)
+        self.scheduler.add(process.pid, process.priority, process.owner.id, process.nice)
+        self.scheduler.set_deadline(process.pid, due.goal(process))
         self.scheduler.set_runnable(process.pid, runnable=False)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -206,11 +207,16 @@ class Served:
         self.schedule()
 
     def set_priority(self, process: Process) -> None:
-        """The process's priority is another."""
+        """The process's priority, or its nice value, is another."""
         if process.pid in self.processes:
-            self.scheduler.set_priority(process.pid, process.priority)
-            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority)))
+            self.scheduler.set_priority(process.pid, process.priority, process.nice)
+            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority, process.nice)))
             self.schedule()
+
+    def set_deadline(self, process: Process) -> None:
+        """Another deadline of the process is the next."""
+        if process.pid in self.processes and process.deadlines != NO_DEADLINES:
+            self.scheduler.set_deadline(process.pid, due.goal(process))
 
     def close(self, process: Process) -> None:
         """The process has ended: free what it holds."""
@@ -372,7 +378,7 @@ class Served:
             soft=process.soft,
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
             turn_over=process.turn_over or bool(process.calls) or process.turn_end is not None,
-            weight=self.scheduler.weight(process.priority),
+            weight=self.scheduler.weight(process.priority, process.nice),
             exact=plan.deterministic,
             calls=plan.permits is not None,
             functions=plan.functions,

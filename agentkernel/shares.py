@@ -8,6 +8,9 @@ Rules
 3. Who waits is ordered by when a quantum begun now would be finished. Virtual time goes on with every token
    served, so that one of weight w is first after at most quantum * W / w tokens of its owner's, W being the
    sum of the weights of those who want service, however many come after it.
+4. A turn goes to the process of its class (the same owner's, of the same rank) with the earliest deadline, if
+   any has one that is not over; the two exchange their places, so that no other class has less for it. Who
+   has waited for two quanta more is passed over so no more.
 
 The scheme is start-time fair queueing (Goyal, Vin, Cheng 1996) with virtual finish times for the order.
 """
@@ -15,7 +18,11 @@ The scheme is start-time fair queueing (Goyal, Vin, Cheng 1996) with virtual fin
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from dataclasses import dataclass, field
+from math import inf
+
+_PATIENCE = 2  # quanta that a process is passed over for by those with deadlines
 
 
 @dataclass(slots=True, eq=False)
@@ -29,15 +36,23 @@ class _Account:
     active: int = 0  # of its processes
     members: int = 0  # all of them
     heap: list[tuple[float, int, int]] = field(default_factory=list)  # finish, arrival, pid
+    dues: dict[int, list[tuple[float, int, int]]] = field(default_factory=dict)  # by rank: deadline, then so
 
 
 @dataclass(slots=True, eq=False)
 class _Share:
     account: _Account
     weight: float
+    rank: int
     time: float = 0.0
     active: bool = False
     place: tuple[float, int, int] | None = None  # in its account's heap, while it waits
+    since: float = 0.0  # the time within its account when it began to wait
+    deadline: float = inf
+
+    def due(self, now: float) -> float:
+        """Its deadline, unless that is over."""
+        return self.deadline if self.deadline > now else inf
 
 
 class Shares:
@@ -59,11 +74,11 @@ class Shares:
         share = self._shares.get(pid)
         return share is not None and share.place is not None
 
-    def add(self, pid: int, owner: int, weight: float) -> None:
+    def add(self, pid: int, owner: int, weight: float, rank: int = 0) -> None:
         """A process that wants nothing yet."""
         account = self._accounts.setdefault(owner, _Account(owner))
         account.members += 1
-        self._shares[pid] = _Share(account, weight, account.inner)
+        self._shares[pid] = _Share(account, weight, rank, account.inner)
 
     def remove(self, pid: int) -> None:
         """Forget a process, and its owner when it has no other."""
@@ -73,15 +88,19 @@ class Shares:
         if not account.members:
             del self._accounts[account.owner]
 
-    def set_weight(self, pid: int, weight: float, arrival: int) -> None:
-        """Change a process's weight from now on."""
-        share, waiting = self._shares[pid], pid in self
+    def set_weight(self, pid: int, weight: float, rank: int = 0) -> None:
+        """Change a process's weight and rank from now on."""
+        share = self._shares[pid]
         if share.active:
             share.account.weight += weight - share.weight
-        share.weight = weight
-        if waiting:
-            self.leave(pid)
-            self.wait(pid, arrival)
+        share.weight, share.rank = weight, rank
+        self._place_again(pid, share)
+
+    def set_deadline(self, pid: int, deadline: float) -> None:
+        """Change a process's deadline; infinity is none."""
+        share = self._shares[pid]
+        share.deadline = deadline
+        self._place_again(pid, share)
 
     def want(self, pid: int) -> None:
         """The process wants service from now on."""
@@ -119,9 +138,9 @@ class Shares:
         """The process waits to be served; equals go by arrival."""
         share = self._shares[pid]
         if share.place is None:
-            share.place = (share.time + self.quantum / share.weight, arrival, pid)
-            heapq.heappush(share.account.heap, share.place)
+            share.since = share.account.inner
             self._waiting += 1
+            self._place(pid, share, arrival)
 
     def leave(self, pid: int) -> None:
         """The process waits no more."""
@@ -130,8 +149,19 @@ class Shares:
             share.place = None
             self._waiting -= 1
 
-    def first(self) -> int | None:
-        """Who is to be served next."""
+    def take(self, turn: int, pid: int) -> None:
+        """The process, which waits, is served in its own turn or in that of another."""
+        self.leave(pid)
+        self.exchange(turn, pid)
+
+    def exchange(self, turn: int, pid: int) -> None:
+        """The process is served in the turn of another, which has its place from now on."""
+        mine, other = self._shares[pid], self._shares[turn]
+        mine.time, other.time = other.time, mine.time
+        self._place_again(turn, other)
+
+    def first(self, now: float) -> tuple[int, int] | None:
+        """Whose turn is next, and who is served in it."""
         heads = []
         for account in self._accounts.values():
             while account.heap and not self._holds(account.heap[0]):
@@ -139,12 +169,42 @@ class Shares:
             if account.heap:
                 _, arrival, pid = account.heap[0]
                 heads.append((account.time, arrival, pid))
-        return min(heads)[2] if heads else None
+        if not heads:
+            return None
+        turn = min(heads)[2]
+        return turn, turn if self.overdue(turn) else self._earliest(turn, now)
 
-    def order(self) -> list[int]:
+    def order(self, now: float) -> list[int]:
         """Everybody who waits, in the order in which they would be served if nothing changed."""
-        waiting = (pid for pid, share in self._shares.items() if share.place is not None)
-        return sorted(waiting, key=self._rank)
+        turns = sorted(
+            (pid for pid, share in self._shares.items() if share.place is not None), key=self._rank
+        )
+        classes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for pid in turns:
+            classes[self._class(pid)].append(pid)
+        served = {
+            each: iter(sorted(pids, key=lambda pid: self._shares[pid].due(now)))
+            for each, pids in classes.items()
+        }
+        return [next(served[self._class(pid)]) for pid in turns]
+
+    def overdue(self, pid: int) -> bool:
+        """Whether the process waits for so long that no deadline goes before it."""
+        share = self._shares[pid]
+        return share.account.inner > share.since + _PATIENCE * self.quantum / share.weight
+
+    def goes_before(self, pid: int, other: int, now: float) -> bool:
+        """Whether the process is served before the other for its deadline."""
+        mine, theirs = self._shares[pid], self._shares[other]
+        earlier = mine.due(now) < theirs.due(now)
+        return earlier and mine.account is theirs.account and mine.rank == theirs.rank
+
+    def earlier(self, pid: int, now: float) -> int:
+        """How many wait that are served before the process for their deadlines."""
+        share = self._shares[pid]
+        dues = share.account.dues.get(share.rank, ())
+        before = {due[2] for due in dues if now < due[0] <= share.due(now) and self._due_holds(due)}
+        return len(before - {pid})
 
     def excess(self, holder: int, waiting: int) -> float:
         """By how many quanta of its own the holder is ahead of one that waits."""
@@ -153,6 +213,35 @@ class Shares:
             return (mine.account.time - other.account.time) / self.quantum
         ends = mine.time + self.quantum / mine.weight, other.time + self.quantum / other.weight
         return (ends[0] - ends[1]) * mine.weight / self.quantum
+
+    def _earliest(self, turn: int, now: float) -> int:
+        """Who of the class has the earliest deadline; without one it is who has the turn."""
+        share = self._shares[turn]
+        dues = share.account.dues.get(share.rank, [])
+        while dues and (dues[0][0] <= now or not self._due_holds(dues[0])):
+            heapq.heappop(dues)
+        return dues[0][2] if dues else turn
+
+    def _place(self, pid: int, share: _Share, arrival: int) -> None:
+        share.place = (share.time + self.quantum / share.weight, arrival, pid)
+        heapq.heappush(share.account.heap, share.place)
+        if share.deadline < inf:
+            dues = share.account.dues.setdefault(share.rank, [])
+            heapq.heappush(dues, (share.deadline, arrival, pid))
+
+    def _place_again(self, pid: int, share: _Share) -> None:
+        if share.place is not None:
+            self._place(pid, share, share.place[1])
+
+    def _class(self, pid: int) -> tuple[int, int]:
+        share = self._shares[pid]
+        return share.account.owner, share.rank
+
+    def _due_holds(self, due: tuple[float, int, int]) -> bool:
+        deadline, arrival, pid = due
+        share = self._shares.get(pid)
+        waits = share is not None and share.place is not None and share.place[1] == arrival
+        return waits and share is not None and share.deadline == deadline
 
     def _rank(self, pid: int) -> tuple[float, float, int]:
         share = self._shares[pid]

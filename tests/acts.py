@@ -145,6 +145,12 @@ def _connection(bench: Bench, client: int) -> Connection:
     return next(each for each in bench.server._connections if each.client == client)
 
 
+async def pace(bench: Bench, ms: int) -> None:
+    """The model has been measured: a token of a prompt, and a step, take so many milliseconds."""
+    rates = bench.kernel.models.current().paging.pager.rates
+    rates.prefill.value = rates.step.value = float(ms)
+
+
 async def forget(bench: Bench, _count: int) -> None:
     """The journal does all the upkeep that is due."""
     while bench.kernel.recorder.journal.maintain(time.time()):
@@ -155,7 +161,7 @@ ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
     act.__name__: act
     for act in (
         *(step, rest, die, load, fill, rot, lose, spoil, pin, breach),
-        *(litter, wear, ask, call, stall, flow, forget),
+        *(litter, wear, ask, call, stall, flow, forget, pace),
     )
 }
 

@@ -154,7 +154,7 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that is due."""
-    for _ in range(10):
+    for _ in range(30):
         await asyncio.sleep(0)
 
 

@@ -100,7 +100,7 @@ def test_a_stream_gives_whole_characters_and_no_marker(client):
 
 
 def test_what_exec_says_of_its_process_is_with_the_stream(client):
-    stream = client.exec("hello", max_tokens=3, seed=11, priority="high", capability="code")
+    stream = client.exec("hello", max_tokens=3, seed=11, priority="high", nice=4, capability="code")
     assert stream.started.seed == 11
     assert (stream.started.priority, stream.started.workload) == ("high", "Code")
     assert stream.started.model == LLAMA
@@ -177,13 +177,29 @@ def test_every_verb_about_processes_answers_typed(long_client):
     assert long_client.continue_output(pid).pid == pid
     assert long_client.suspend(pid).state == "Suspended"
     assert long_client.resume(pid).state in ("Ready", "Running")
+    assert long_client.set_priority(pid, "low", 7).nice == 7
     assert long_client.set_priority(pid, "low").priority == "low"
+    assert long_client.process_status(pid).nice == long_client.ps().processes[-1].nice == 7
     assert long_client.set_quota(pid, max_tokens=29_000, max_syscalls=3).max_syscalls == 3
     quota = long_client.get_quota(pid)
     assert (quota.max_tokens, quota.max_syscalls, quota.priority) == (29_000, 3, "low")
     assert long_client.term(pid).mode == "term"
     ended = long_client.wait(pid, seconds=60)
     assert (ended.state, ended.reason) == ("Terminated", "terminated")
+
+
+def test_a_deadline_is_kept_missed_or_refused(long_client):
+    stream = endless(long_client, deadline_ms=600_000_000, ttft_ms=60_000, max_wall_ms=60_000)
+    status = long_client.process_status(stream.pid)
+    assert 0 < status.wall_left_ms <= 60_000
+    assert 0 < status.deadline_left_ms <= 600_000_000
+    assert status.missed == ""
+    for _, _text in zip(range(5), stream, strict=False):  # so that it is measured
+        pass
+    long_client.kill(stream.pid)
+    with pytest.raises(ResourceError, match="DEADLINE_UNREACHABLE") as caught:
+        long_client.exec("hi", deadline_ms=1, max_tokens=1000)
+    assert caught.value.details["estimate_ms"] > 1
 
 
 def test_waiting_too_long_is_a_retryable_error(long_client):

@@ -48,6 +48,8 @@ journal.shrinking
 journal.verification
 journal.syncing
 journal.store
+due
+alarms
 records
 recording
 readers
@@ -99,8 +101,10 @@ engine.worker.prompt
 engine.worker.__main__
 engine.scripted
 engine.link
+estimates
 paging
 serving
+admission
 models
 syscalls.errors
 syscalls.results

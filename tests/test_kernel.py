@@ -213,6 +213,54 @@ def test_a_changed_priority_decides_who_is_next(tmp_path: Path) -> None:
     run(main())
 
 
+def test_who_is_nicer_is_later_also_when_it_becomes_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path, lambda text: text, engine={"slots": 1})
+        for prompt, nice in (("a", 0), ("b", 5), ("c", 4), ("d", 0)):
+            await bench.exec(prompt, nice=nice)
+        assert bench.kernel.set_priority(ME, 4, "normal", 6).nice == 6
+        assert bench.kernel.set_priority(ME, 4, "normal").nice == 6
+        bench.finish()
+        assert list(bench.screen.ends) == [1, 3, 2, 4]
+
+    run(main())
+
+
+def test_a_nice_value_weighs_in_the_engine_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        await bench.exec(nice=0)
+        await bench.exec(nice=3)
+        (child,) = await bench.kernel.fork(ME, 2, 1, bench.screen)
+        assert child.nice == 3
+        bench.kernel.kill(ME, child.pid)
+        bench.step(40)
+        said = [bench.kernel.find(ME, pid).generated for pid in (1, 2)]
+        assert said[0] == 40
+        assert abs(said[1] - 40 / 1.25**3) <= 2
+        bench.kernel.set_priority(ADMIN, 2, "normal", -3)
+        before = bench.kernel.find(ME, 1).generated
+        bench.step(40)
+        assert abs(bench.kernel.find(ME, 1).generated - before - 40 / 1.25**3) <= 2
+
+    run(main())
+
+
+def test_only_an_administrator_makes_a_process_less_nice_than_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        assert (await refused(bench.exec(nice=-1))).code == "FORBIDDEN"
+        await bench.exec(nice=1)
+        with pytest.raises(KernelError, match="FORBIDDEN"):
+            bench.kernel.set_priority(ME, 1, "high", -1)
+        process = bench.kernel.find(ME, 1)
+        assert (process.priority, process.nice) == ("normal", 1)
+        assert bench.kernel.set_priority(ADMIN, 1, "high", -20).nice == -20
+        assert (await bench.exec(owner=ADMIN, nice=-20)).nice == -20
+
+    run(main())
+
+
 def test_a_slow_reader_holds_its_own_process_only(tmp_path: Path) -> None:
     async def main() -> None:
         bench = await boot(tmp_path)

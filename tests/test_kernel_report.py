@@ -163,7 +163,7 @@ def test_ps_has_the_same_keys_in_each_line(tmp_path: Path) -> None:
         assert len({tuple(keys(line)) for line in lines}) == 1
         assert lines[1] == (
             "pid=2 owner=me state=Waiting wait=input priority=normal model=demo prompt_tokens=2 "
-            "tokens_generated=2 elapsed_secs=2.5 asks=none"
+            "tokens_generated=2 elapsed_secs=2.5 asks=none nice=0"
         )
         assert [row["pid"] for row in answer.data["processes"]] == [1, 2, 3, 4]
         assert report.process_list(bench.kernel, []) == Answer(

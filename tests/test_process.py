@@ -70,14 +70,14 @@ def test_the_budget_is_what_turn_and_quota_leave() -> None:
     assert each.budget == 10
     each.generated = each.turn_tokens = 6
     assert each.budget == 4
-    each.begin_turn()
+    each.begin_turn(0.0)
     assert (each.turn_tokens, each.budget) == (0, 8)
 
 
 def test_a_new_turn_forgets_the_last_ones_counters_and_limit() -> None:
     each = process(max_tokens=10)
     each.turn_tokens, each.turn_bytes, each.turn_limit, each.turn_over = 10, 44, 20, True
-    each.begin_turn()
+    each.begin_turn(0.0)
     assert (each.turn_tokens, each.turn_bytes, each.turn_limit, each.turn_over) == (0, 0, 10, False)
 
 
@@ -86,7 +86,7 @@ def test_an_extended_turn_may_go_as_far_again_and_counts_its_text_anew() -> None
     each.turn_tokens, each.turn_bytes, each.turn_over = 10, 44, True
     each.extend_turn()
     assert (each.turn_limit, each.turn_bytes, each.turn_cut, each.turn_over) == (20, 0, 10, False)
-    each.begin_turn()
+    each.begin_turn(0.0)
     assert each.turn_cut == 0
 
 

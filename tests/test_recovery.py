@@ -197,7 +197,7 @@ def test_who_waits_goes_on_waiting_and_goes_on_when_told(tmp_path):
         kernel.suspend(ME, suspended)
         kernel.suspend(ME, ending)
         kernel.set_quota(ME, suspended, 5, None)
-        kernel.set_priority(ME, suspended, "high")
+        kernel.set_priority(ME, suspended, "high", 3)
         await rest(bench)
         assert kernel.find(ME, pid).wait is Wait.INPUT
         bench = await reborn(bench, tmp_path)
@@ -207,7 +207,7 @@ def test_who_waits_goes_on_waiting_and_goes_on_when_told(tmp_path):
         assert found[pid].wait is Wait.INPUT
         assert found[stopped].wait is Wait.EVENT
         assert found[suspended].state is State.SUSPENDED
-        assert found[suspended].priority == "high"
+        assert (found[suspended].priority, found[suspended].nice) == ("high", 3)
         await kernel.send_input(ME, pid, "sum", bench.screen)
         kernel.continue_output(ME, stopped)
         kernel.resume(ME, suspended, bench.screen)

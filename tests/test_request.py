@@ -109,6 +109,8 @@ def test_contradictions_are_refused(fields: dict[str, Any], said: str) -> None:
         {"prompt": "a", "seed": -1},
         {"prompt": "a", "seed": 2**64},
         {"prompt": "a", "priority": "urgent"},
+        {"prompt": "a", "nice": 20},
+        {"prompt": "a", "nice": -21},
         {"prompt": "a", "on_disconnect": "stay"},
         {"prompt": "a", "capability": "poetry"},
         {"prompt": "a", "stop": [1]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentkernel.process import Priority
 from agentkernel.scheduler import Grant, Revoke, Scheduler
 
 
@@ -130,6 +131,100 @@ def test_a_change_of_priority_moves_a_waiting_process() -> None:
     assert [made.position(pid) for pid in (1, 2, 3)] == [0, 1, 2]
     made.remove(1)
     assert made.assign() == [Grant(2, 0)]
+
+
+def test_a_step_of_nice_is_a_fifth_less_and_one_below_zero_a_quarter_more() -> None:
+    made = scheduler(1)
+    assert made.weight("normal") == 2
+    assert made.weight("normal", 1) == pytest.approx(1.6)
+    assert made.weight("normal", -1) == pytest.approx(2.5)
+    assert made.weight("high", 19) / made.weight("high", -20) == pytest.approx(1.25**-39)
+
+
+def test_the_less_nice_of_a_class_is_first_and_so_is_one_that_becomes_so() -> None:
+    made = scheduler(1, 1, 2)
+    granted(made)
+    made.add(3, "normal", nice=-5)
+    made.add(4, "normal", nice=5)
+    assert [made.position(pid) for pid in (2, 3, 4)] == [2, 1, 3]
+    made.set_priority(4, "normal", -6)
+    assert [made.position(pid) for pid in (2, 3, 4)] == [3, 2, 1]
+
+
+def dated(made: Scheduler, pid: int, deadline: float, priority: Priority = "normal") -> None:
+    made.add(pid, priority)
+    made.set_deadline(pid, deadline)
+
+
+def test_a_deadline_goes_before_later_ones_and_before_none_but_not_before_another_class() -> None:
+    made = scheduler(1, 1, 2)
+    dated(made, 3, 50.0)
+    dated(made, 4, 40.0)
+    dated(made, 5, 1.0, "low")
+    made.add(6, "high")
+    assert [made.position(pid) for pid in (6, 4, 3, 1, 2, 5)] == [1, 2, 3, 4, 5, 6]
+    assert (made.earlier(3), made.earlier(4), made.earlier(2)) == (1, 0, 2)
+    assert granted(made) == [6]
+    made.remove(6)
+    assert granted(made) == [4]
+
+
+def test_a_deadline_that_is_over_counts_no_more() -> None:
+    made = scheduler(1, 1)
+    dated(made, 2, 50.0)
+    assert (made.position(2, now=49.0), made.position(2, now=50.0)) == (1, 2)
+    assert (made.earlier(1, now=49.0), made.earlier(1, now=50.0)) == (1, 0)
+    assert made.assign(now=50.0) == [Grant(1, 0)]
+
+
+def test_a_deadline_that_is_changed_counts_as_it_is() -> None:
+    made = scheduler(1, 1)
+    dated(made, 2, 50.0)
+    made.set_deadline(1, 40.0)
+    assert made.position(1) == 1
+    made.set_deadline(1, float("inf"))
+    assert granted(made) == [2]
+
+
+def test_a_holder_with_a_later_deadline_or_none_gives_way_after_its_quantum() -> None:
+    made = scheduler(1, 1)
+    granted(made)
+    dated(made, 2, 50.0)
+    say(made, 1, 31)
+    assert made.assign() == []
+    say(made, 1, 1)
+    assert made.assign() == [Revoke(1, 0), Grant(2, 0)]
+    dated(made, 3, 40.0)
+    say(made, 2, 32)
+    assert made.assign() == [Revoke(2, 0), Grant(3, 0)]
+
+
+def test_a_holder_with_the_earliest_deadline_goes_on_until_another_has_waited_for_long() -> None:
+    made = scheduler(1)
+    dated(made, 1, 50.0)
+    granted(made)
+    made.add(2, "normal")
+    dated(made, 3, 60.0)
+    said = 0
+    while not (changes := made.assign()):
+        say(made, 1, 1)
+        said += 1
+    assert changes == [Revoke(1, 0), Grant(2, 0)]
+    assert 3 * 2 * 32 < said <= 3 * 2 * 32 + 2 * 32
+    say(made, 2, 32)
+    assert made.assign() == [Revoke(2, 0), Grant(3, 0)]  # which has waited as long
+    say(made, 3, 32)
+    assert made.assign() == [Revoke(3, 0), Grant(1, 0)]
+
+
+def test_a_holder_with_a_deadline_gives_way_to_another_class_as_without() -> None:
+    made = scheduler(1)
+    dated(made, 1, 50.0)
+    granted(made)
+    made.add(2, "low")
+    while not (changes := made.assign()):
+        say(made, 1, 1)
+    assert changes == [Revoke(1, 0), Grant(2, 0)]
 
 
 def test_a_holder_that_cannot_run_keeps_its_slot_until_it_is_needed() -> None:

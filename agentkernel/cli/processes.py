@@ -19,6 +19,7 @@ _PS_COLUMNS = {
     "STATE": "state",
     "WAIT": "wait",
     "PRIORITY": "priority",
+    "NICE": "nice",
     "PROMPT": "prompt_tokens",
     "TOKENS": "tokens_generated",
     "SECONDS": "elapsed_secs",

@@ -13,7 +13,7 @@ from agentkernel.cli.output import Format, format_option, show_record, show_rows
 from agentkernel.cli.streaming import Questions, show_stream
 from agentkernel.cli.target import Target, target_options
 from agentkernel.jail.port import Trust
-from agentkernel.process import PRIORITIES
+from agentkernel.process import NICEST, PRIORITIES
 from agentkernel.request import WORKLOADS
 
 
@@ -48,6 +48,10 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--stop", multiple=True, help="End before this text; may be repeated.")
 @click.option("--capability", type=click.Choice(list(WORKLOADS)), help="Class that sets the quota.")
 @click.option("--priority", type=click.Choice(PRIORITIES))
+@click.option("--nice", type=click.IntRange(-NICEST - 1, NICEST), help="The higher, the less it weighs.")
+@click.option("--deadline-ms", type=click.IntRange(1), help="Be through with the answer by then.")
+@click.option("--ttft-ms", type=click.IntRange(1), help="Begin the answer by then.")
+@click.option("--max-wall-ms", type=click.IntRange(1), help="End by then, whatever it is about.")
 @click.option("--raw", is_flag=True, default=None, help="No chat template: the prompt as it is.")
 @click.option("--grammar", type=_text_file, metavar="FILE", help="GBNF grammar of the answer.")
 @click.option("--json-schema", type=_json_file, metavar="FILE", help="JSON schema of the answer.")

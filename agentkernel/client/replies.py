@@ -137,6 +137,10 @@ class ProcessStatus(msgspec.Struct):
     trust: str = ""
     calls: int = 0
     asks: str = ""
+    nice: int = 0
+    deadline_left_ms: int | None = None
+    wall_left_ms: int | None = None
+    missed: str = ""
     queue_position: int | None = None
     times: dict[str, float] = {}
 
@@ -154,6 +158,7 @@ class ProcessRow(msgspec.Struct):
     tokens_generated: int
     elapsed_secs: float
     asks: str = ""
+    nice: int = 0
 
 
 class ProcessList(msgspec.Struct):
@@ -367,6 +372,7 @@ class Prioritised(msgspec.Struct):
 
     pid: int
     priority: str
+    nice: int = 0
 
 
 class Quota(msgspec.Struct):

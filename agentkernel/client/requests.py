@@ -44,6 +44,10 @@ class ExecOptions(TypedDict, total=False):
     json_schema: Mapping[str, object]
     capability: Literal["fast", "general", "code", "reasoning"]
     priority: Priority
+    nice: int
+    deadline_ms: int
+    ttft_ms: int
+    max_wall_ms: int
     on_disconnect: Literal["kill", "detach", "suspend"]
     share: str
     interactive: bool
@@ -338,9 +342,10 @@ def put_file(pid: int, path: str, data: bytes) -> Request[toolreplies.FileWritte
     return Request("PUT_FILE", toolreplies.FileWritten, _words(pid, path) + b"\n" + data)
 
 
-def set_priority(pid: int, priority: Priority) -> Request[replies.Prioritised]:
-    """Change the class a process is scheduled in."""
-    return Request("SET_PRIORITY", replies.Prioritised, _words(pid, priority))
+def set_priority(pid: int, priority: Priority, nice: int | None = None) -> Request[replies.Prioritised]:
+    """Change the class a process is scheduled in, and its nice value, from -20 to 19, if one is given."""
+    words = () if nice is None else (nice,)
+    return Request("SET_PRIORITY", replies.Prioritised, _words(pid, priority, *words))
 
 
 def get_quota(pid: int) -> Request[replies.Quota]:

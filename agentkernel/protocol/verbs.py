@@ -123,6 +123,7 @@ _TABLE = (
             "PID_NOT_FOUND",
             "NO_MODEL",
             "MEMORY_ADMISSION",
+            "DEADLINE_UNREACHABLE",
             "BUSY",
             "SPAWN_FAILED",
             "SNAPSHOT_NOT_FOUND",
@@ -324,8 +325,8 @@ _TABLE = (
     ),
     Verb(
         "SET_PRIORITY",
-        "pid priority",
-        "low, normal, high or critical",
+        "pid class [n]",
+        "low, normal, high or critical; how nice",
         _OWNER,
         "",
         ("SET_PRIORITY_INVALID", "PID_NOT_FOUND", "FORBIDDEN"),

@@ -68,11 +68,27 @@ def test_a_schema_s_answer_is_of_the_schema(ak, kernel):
 
 
 def test_detach_prints_the_pid_and_the_process_runs_on(ak, long_kernel, client_of, endless):
-    result = ak(*endless, "--detach", kernel=long_kernel)
+    result = ak(*endless, "--detach", "--nice", "5", kernel=long_kernel)
     pid = int(result.stdout)
     client = client_of(long_kernel)
     assert client.process_status(pid).state in ("Ready", "Running")
+    assert client.process_status(pid).nice == 5
     client.kill(pid)
+
+
+def test_its_wall_time_ends_it(ak, long_kernel, endless):
+    result = ak(*endless, "--max-wall-ms", "300", "--deadline-ms", "9999999", kernel=long_kernel)
+    assert result.returncode == 1
+    assert result.stderr.endswith("ended Terminated: deadline\n")
+
+
+def test_what_cannot_be_done_in_time_is_refused(ak, kernel):
+    assert ak("run", "hello", "--max-tokens", "9", kernel=kernel).returncode == 0  # so that it is measured
+    result = ak(
+        "run", "hello", "--max-tokens", "1000", "--deadline-ms", "1", "--ttft-ms", "60000", kernel=kernel
+    )
+    assert result.returncode == 75
+    assert result.stderr.startswith("agentkernel: DEADLINE_UNREACHABLE: the answer would take ")
 
 
 def test_ctrl_c_ends_this_process_only(ak, long_kernel, client_of, endless):

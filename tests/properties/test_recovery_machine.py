@@ -42,11 +42,19 @@ SAID = {
 }
 PROMPTS = [said for said in SAID if said not in ("5", "ok: stored k", "go on", "again")]
 asked = st.builds(
-    lambda request, prompt, priority, stop: request | {"prompt": prompt, "priority": priority, "stop": stop},
+    lambda request, others: request | others,
     requests,
-    st.sampled_from(PROMPTS),
-    st.sampled_from(PRIORITIES),
-    st.sampled_from([[], ["four"]]),
+    st.fixed_dictionaries(
+        {
+            "prompt": st.sampled_from(PROMPTS),
+            "priority": st.sampled_from(PRIORITIES),
+            "stop": st.sampled_from([[], ["four"]]),
+            "nice": st.sampled_from([0, 7]),
+            "deadline_ms": st.sampled_from([None, 5, 60_000, 600_000]),
+            "ttft_ms": st.sampled_from([None, 5, 60_000]),
+            "max_wall_ms": st.sampled_from([None, None, 5, 90_000]),
+        }
+    ),
 )
 
 
@@ -99,9 +107,9 @@ class RecoveryMachine(CallingMachine):
         self.do(self.kernel.disconnected, gone)
         self.settle()
 
-    @rule(data=st.data(), priority=st.sampled_from(PRIORITIES))
-    def set_priority(self, data: st.DataObject, priority: str) -> None:
-        self.tell(self.kernel.set_priority, self.pick(data), priority)
+    @rule(data=st.data(), priority=st.sampled_from(PRIORITIES), nice=st.none() | st.integers(0, 19))
+    def set_priority(self, data: st.DataObject, priority: str, nice: int | None) -> None:
+        self.tell(self.kernel.set_priority, self.pick(data), priority, nice)
 
     @rule(data=st.data(), start=st.integers(0, 40), screen=st.integers(0, 1), take=st.booleans())
     def attach(self, data: st.DataObject, start: int, screen: int, take: bool) -> None:

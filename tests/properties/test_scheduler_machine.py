@@ -13,6 +13,7 @@ from agentkernel.scheduler import Grant, Revoke, Scheduler
 
 QUANTUM = 5
 priorities = st.sampled_from(PRIORITIES)
+niceness = st.just(0) | st.integers(-20, 19)
 
 
 @dataclass(slots=True)
@@ -40,11 +41,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.clock += 1
         return self.clock
 
-    @rule(priority=priorities)
-    def add(self, priority: str) -> None:
+    @rule(priority=priorities, nice=niceness)
+    def add(self, priority: str, nice: int) -> None:
         pid = self.tick()
         self.model[pid] = Wanted(priority, pid)
-        self.scheduler.add(pid, priority)
+        self.scheduler.add(pid, priority, nice=nice)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -70,11 +71,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.set_runnable(pid, runnable=runnable)
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), priority=priorities)
-    def set_priority(self, data: st.DataObject, priority: str) -> None:
+    @rule(data=st.data(), priority=priorities, nice=niceness)
+    def set_priority(self, data: st.DataObject, priority: str, nice: int) -> None:
         pid = data.draw(st.sampled_from(sorted(self.model)))
         self.model[pid].priority = priority
-        self.scheduler.set_priority(pid, priority)
+        self.scheduler.set_priority(pid, priority, nice)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), deadline=st.sampled_from([1.0, 5.0, 9.0, float("inf")]))
+    def set_deadline(self, data: st.DataObject, deadline: float) -> None:
+        self.scheduler.set_deadline(data.draw(st.sampled_from(sorted(self.model))), deadline)
 
     @rule()
     def reset(self) -> None:

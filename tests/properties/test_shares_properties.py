@@ -39,18 +39,21 @@ class Engine:
         self.scheduler.remove(pid)
 
 
-@given(st.lists(priorities, min_size=2, max_size=8), st.integers(200, 2000))
+@given(
+    st.lists(st.tuples(priorities, st.integers(-20, 19) | st.just(0)), min_size=2, max_size=8),
+    st.integers(200, 2000),
+)
 @settings(max_examples=60)
-def test_one_owners_processes_get_tokens_by_weight(classes: list[Priority], steps: int) -> None:
+def test_one_owners_processes_get_tokens_by_weight(asked: list[tuple[Priority, int]], steps: int) -> None:
     """On one slot, any two are within two quanta of the proportion of their weights, at any time."""
     engine = Engine(1)
-    for pid, priority in enumerate(classes, 1):
-        engine.scheduler.add(pid, priority)
+    weights = [WEIGHT[priority] / 1.25**nice for priority, nice in asked]
+    for pid, (priority, nice) in enumerate(asked, 1):
+        engine.scheduler.add(pid, priority, 0, nice)
     for _ in range(steps):
         engine.step()
-        shares = [engine.served[pid] / WEIGHT[priority] for pid, priority in enumerate(classes, 1)]
-        least = min(WEIGHT[priority] for priority in classes)
-        assert max(shares) - min(shares) <= (2 * QUANTUM + 2) / least
+        shares = [engine.served[pid] / weight for pid, weight in enumerate(weights, 1)]
+        assert max(shares) - min(shares) <= (2 * QUANTUM + 2) / min(weights)
 
 
 @given(st.lists(st.lists(priorities, min_size=1, max_size=5), min_size=2, max_size=4), st.integers(1, 3))
