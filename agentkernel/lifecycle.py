@@ -188,6 +188,7 @@ class Lifecycle(Calling):
         found = self.recorder.recover()
         for process, _ in found:
             self.table.restore(process)
+            self.accounts.open(process)
             self.gate.open(process)
         live = {process.pid: process for process, _ in found}
         for process in live.values():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentkernel import log
+from agentkernel.accounts import Accounts
 from agentkernel.backing import Backing
 from agentkernel.checkpoints import Checkpoints
 from agentkernel.config import Config, Generation
@@ -24,7 +25,8 @@ from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
-from agentkernel.process import NO_QUOTA, Event, Owner, Process, Sink, State, Wait
+from agentkernel.process import Event, Owner, Process, Sink, State, Wait
+from agentkernel.quotas import NO_QUOTA
 from agentkernel.readers import Readers
 from agentkernel.recording import Recorder, open_journal
 from agentkernel.serving import Served
@@ -56,6 +58,7 @@ class Processes:
         self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
         self.clock = asyncio.get_running_loop().time
         self.recorder = Recorder(open_journal(config), self.clock)
+        self.accounts = Accounts(self.recorder, self.clock)
         self.drivers = Drivers()
         self.readers = Readers(self.recorder.output)
         # What an earlier process left stays its own.
@@ -91,7 +94,7 @@ class Processes:
         """Have it run once it is written down; unless another wakes it, when the caller has told of it."""
         process.client = sink.client if sink else 0
         process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
-        await served.admit(process)
+        await self._take_on(process, served)
         if process.turn_over:
             process.move(Event.WAIT, self.clock(), Wait.INPUT)
         elif self._lacks_prefix(process):
@@ -101,6 +104,7 @@ class Processes:
             await self._check_begun(process)
         except KernelError:
             self.recorder.withdraw(process)
+            self.accounts.withdraw(process)
             if not process.state.ended:
                 self._end(process, Event.KILL, "killed")
             raise
@@ -109,6 +113,16 @@ class Processes:
             self.drivers.begin(process.pid, sink)
         if wake:
             asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    async def _take_on(self, process: Process, served: Served) -> None:
+        """Have its model know it; what it is given and uses from now on is its owner's use."""
+        self.accounts.open(process)
+        try:
+            async with self.accounts.asking(process):
+                await served.admit(process)
+        except BaseException:
+            self.accounts.withdraw(process)
+            raise
 
     async def _check_begun(self, process: Process) -> None:
         """Wait until it may be told of. Raises JOURNAL_FULL, SHUTTING_DOWN, or PID_NOT_FOUND."""
@@ -155,6 +169,7 @@ class Processes:
         self.drivers.end(process.pid)
         self._settle(process)
         self.recorder.ended(process)
+        self.accounts.close(process)
         self._changing.discard(process.pid)
         if process.on_end is not None:
             process.on_end(process)

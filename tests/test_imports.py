@@ -33,6 +33,7 @@ protocol.verbs
 client
 calls
 plan
+quotas
 process
 table
 journal.errors
@@ -50,6 +51,7 @@ journal.syncing
 journal.store
 records
 recording
+accounts
 readers
 driving
 shares
