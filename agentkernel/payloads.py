@@ -13,6 +13,7 @@ import msgspec
 
 from agentkernel.config import Count
 from agentkernel.errors import KernelError
+from agentkernel.quotas import COUNTED, KEYS, KINDS
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
 _HINT = re.compile(r"\s*(capability|from|share|trust|tools|approve|key)=([^;\s]*);\s*", re.IGNORECASE)
@@ -24,6 +25,7 @@ _RANGE = re.compile(r"(?:([0-9]{1,18})(?:\s+([0-9]{1,18}))?)?")
 _NAMED = re.compile(rb"\s*(?P<pid>[0-9]{1,18})(?:@(?P<epoch>[0-9]{1,18}))?(?![^\s|])")
 _OBJECT = re.compile(rb"\A\s*(\{[^{}]*\})")
 _FROM = re.compile(r"(?:([0-9]{1,18})(?!\S)\s*)?(take)?", re.IGNORECASE)
+_OWNER = re.compile(rb"(?:@|owner=)(.*)", re.DOTALL | re.IGNORECASE)
 _FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -194,6 +196,36 @@ def parse_call(payload: bytes) -> tuple[int, int, str]:
     if not re.fullmatch(r"[1-9][0-9]{0,17}", number):
         raise KernelError("BAD_PAYLOAD", f"{number[:32]!r} is no number of a call")
     return pid, int(number), reason.strip()
+
+
+def parse_owner(text: bytes, invalid: str) -> str:
+    """The owner's name in `@NAME` or `owner=NAME`; empty for anything else."""
+    match = _OWNER.fullmatch(text)
+    if match is None:
+        return ""
+    if not re.fullmatch(rb"\S{1,64}", match[1]):
+        raise KernelError(invalid, "a name of an owner has 1 to 64 characters and no blanks")
+    return parse_text(match[1], invalid)
+
+
+def parse_limits(text: str, always: tuple[str, ...] = ()) -> dict[str, float | None]:
+    """SET_QUOTA's limits by their names, None for none, which those of `always` can't be."""
+    given = parse_settings(text.encode(), {}, "SET_QUOTA_INVALID")
+    if not given or given.keys() - KEYS.keys():
+        raise KernelError("SET_QUOTA_INVALID", f"limits are max_ and soft_ of {', '.join(KINDS)}")
+    return {key: _limit(value, key, none=key not in always) for key, value in given.items()}
+
+
+def _limit(value: str, key: str, *, none: bool) -> float | None:
+    if none and value.lower() == "none":
+        return None
+    if KEYS[key][1] in COUNTED:
+        if not re.fullmatch(r"[0-9]{1,18}", value):
+            raise KernelError("SET_QUOTA_INVALID", "limits are whole numbers from 0")
+        return int(value)
+    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,6})?", value):
+        raise KernelError("SET_QUOTA_INVALID", f"{key} is a number from 0")
+    return float(value)
 
 
 def parse_checkpoint(payload: bytes) -> tuple[int | None, str]:

@@ -43,7 +43,7 @@ class Unseen(NamedTuple):
 
     process: Process
     start: int
-    show: Callable[[], None]
+    show: Callable[[], object]
 
 
 class Processes:
@@ -215,6 +215,12 @@ class Processes:
             tokens_generated=process.generated,
             elapsed_secs=round(process.elapsed(process.ended), 3),
         )
+
+    def _give(self, process: Process, start: int, text: bytes) -> bool:
+        """Give out text that starts at the byte; false when who the process streams to is behind."""
+        keeps_up = process.sink is None or process.sink.data(process.pid, start, text)
+        self.readers.data(process.pid, start, text)
+        return keeps_up
 
     def _read_on(self, process: Process) -> None:
         """Whom the process streamed to is a reader like any other from now on."""

@@ -129,6 +129,10 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True):
         """Now somebody was."""
         return msgspec.structs.replace(self, told=self.told + kinds)
 
+    def is_over(self, used: Quota) -> bool:
+        """Whether a limit of what is measured is reached: nobody asks before more is used."""
+        return any(self.hard.left(kind, used) <= 0 for kind in MEASURED)
+
     def wait(self, used: Quota, rates: Quota) -> float | None:
         """Seconds until a limit of what is measured may be reached, when so much is used a second.
 

@@ -163,6 +163,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "trust": process.plan.permits.trust if process.plan.permits else "",
         "calls": process.called,
         "asks": _question(kernel, process),
+        **measured(kernel, process),
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
@@ -171,6 +172,14 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
     text = line(data | shown | extra | _call_of(extra) | times)
     return Answer(data | extra | {"times": times}, text)
+
+
+def measured(kernel: Kernel, process: Process) -> dict[str, float]:
+    """What is measured of a process's use besides its time."""
+    if served := kernel.models.served.get(process.model_id):
+        served.measure(process.pid)
+    held = process.meter.total(kernel.clock())
+    return {"cpu_secs": round(process.cpu_secs, 3), "kv_byte_secs": round(held)}
 
 
 def _question(kernel: Kernel, process: Process) -> str:
@@ -244,22 +253,6 @@ def ended(kernel: Kernel, process: Process) -> Answer:
         "elapsed_secs": round(process.elapsed(kernel.clock()), 3),
     }
     return Answer(data, line(data))
-
-
-def quota(kernel: Kernel, process: Process) -> Answer:
-    """GET_QUOTA's reply."""
-    elapsed = process.elapsed(kernel.clock())
-    data: dict[str, Any] = {
-        "pid": process.pid,
-        "priority": process.priority,
-        "workload": process.plan.workload.capitalize(),
-        "max_tokens": process.quota_tokens,
-        "max_syscalls": process.quota_syscalls,
-        "tokens_generated": process.generated,
-        "syscalls_used": process.syscalls,
-        "elapsed_secs": round(elapsed, 3),
-    }
-    return Answer(data, line(data | {"elapsed_secs": f"{elapsed:.2f}"}))
 
 
 _GENERATION_KEYS = ("temperature", "top_p", "seed", "max_tokens")

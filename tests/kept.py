@@ -13,6 +13,7 @@ from typing import Any
 from agentkernel.journal.store import _END, Journal
 from agentkernel.kernel import Kernel
 from agentkernel.process import Process
+from agentkernel.quotas import Books
 from agentkernel.recording import Recorder
 from agentkernel.records import Standing
 from tests.by_hand import Bench, Screen
@@ -92,7 +93,7 @@ def facts(process: Process) -> dict[str, Any]:
     """All that a restart must find of a process, but for times."""
     standing = Standing.of(process, 0.0)
     found = {name: getattr(standing, name) for name in Standing.__struct_fields__}
-    del found["age"], found["spent"]
+    del found["age"], found["spent"], found["kv_byte_secs"]
     birth = {name: getattr(process, name) for name in ("pid", "owner", "plan", "model_id", "client")}
     return found | birth | {"tokens": list(process.tokens), "soft": process.soft}
 
@@ -105,6 +106,10 @@ def assert_kept(kernel: Kernel) -> None:
     found = {process.pid: process for process, _ in second.recover()}
     being_admitted = kernel.table._promised & set(recorder._kept)
     assert set(found) - being_admitted == {process.pid for process in kernel.table}
+    accounts = kernel.accounts._accounts
+    assert recorder.accounts() == {
+        name: each.books for name, each in accounts.items() if each.books != Books()
+    }
     for process in kernel.table:
         theirs, ours = facts(found[process.pid]), facts(process)
         assert {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]} == {}

@@ -126,6 +126,7 @@ syscalls.caller
 syscalls.gate
 backing
 processes
+charging
 turns
 calling
 lifecycle
@@ -138,6 +139,7 @@ kernel
 explain
 toolreport
 report
+quotareport
 memoryreport
 payloads
 dispatch
