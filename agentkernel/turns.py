@@ -74,7 +74,9 @@ class Turns(Charging):
         process.turn_over, process.turn_end, process.reason = True, None, reason
         process.wrap_up = ""
         process.changed()
-        if process.state is not State.SUSPENDED:
+        if process.state is State.SUSPENDED:
+            process.waiting_before = None  # the call that the turn ended with has its result
+        else:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, reason)
             self._served(process).set_runnable(process, runnable=False)
         generated = process.turn_before + process.turn_tokens

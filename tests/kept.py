@@ -106,10 +106,9 @@ def assert_kept(kernel: Kernel) -> None:
     found = {process.pid: process for process, _ in second.recover()}
     being_admitted = kernel.table._promised & set(recorder._kept)
     assert set(found) - being_admitted == {process.pid for process in kernel.table}
-    accounts = kernel.accounts._accounts
-    assert recorder.accounts() == {
-        name: each.books for name, each in accounts.items() if each.books != Books()
-    }
+    books = {name: account.books for name, account in kernel.accounts._accounts.items()}
+    kept = recorder.accounts()
+    assert {name: kept.get(name, Books()) for name in books} == books
     for process in kernel.table:
         theirs, ours = facts(found[process.pid]), facts(process)
         assert {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]} == {}
