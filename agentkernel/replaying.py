@@ -79,7 +79,9 @@ class Replaying(Checkpointing):
             self.table.abandon(process.pid)
             if self.table.get(process.pid) is process:  # nobody waits for it any more
                 self._end(process, Event.KILL, "killed")
-        if process.state is not State.DONE or process.reason == "quota":  # its owner's
+        if process.reason == "quota":  # of its owner, perhaps
+            self.accounts.check(process.owner.name)
+        if process.state is not State.DONE:
             raise KernelError("REPLAY_FAILED", f"PID {process.pid}, which ran it, ended: {process.reason}")
         return drawn
 

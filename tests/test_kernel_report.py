@@ -201,7 +201,7 @@ def test_the_replies_to_wait_and_get_quota(tmp_path: Path) -> None:
         await asyncio.sleep(1.42)
         assert quotareport.quota(bench.kernel, process).text == (
             "pid=1 priority=normal workload=General max_tokens=2048 max_syscalls=8 tokens_generated=0 "
-            "syscalls_used=0 elapsed_secs=1.42"
+            "syscalls_used=0 elapsed_secs=1.42 prompt_tokens=5 cpu_secs=0 kv_byte_secs=0"
         )
         bench.finish()
         assert report.ended(bench.kernel, process).text == (
