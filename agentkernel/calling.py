@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentkernel.calls import Call
+from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.plan import Message
 from agentkernel.process import Event, Process, State, Wait
@@ -23,6 +24,10 @@ from agentkernel.turns import Turns
 
 _SHORTEST_RESULT = 64  # bytes: what is shorter isn't cut to fit into a context
 _STOPS = {"quota": Event.FINISH, "internal": Event.FAIL, "syscall_errors": Event.KILL}
+_NO_RESULT = {  # why a result can't be taken → how its process ends
+    "MEMORY_ADMISSION": (Event.FINISH, "context_full"),
+    "QUOTA_EXCEEDED": (Event.FINISH, "quota"),
+}
 _CALLS = (Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
 
 
@@ -96,9 +101,7 @@ class Calling(Turns):
             await self._take_result(process, text)
         except KernelError as error:
             if not process.state.ended:
-                full = error.code == "MEMORY_ADMISSION"
-                event, reason = (Event.FINISH, "context_full") if full else (Event.FAIL, "engine_failed")
-                self._end(process, event, reason)
+                self._end(process, *_NO_RESULT.get(error.code, (Event.FAIL, "engine_failed")))
             self._changing.discard(process.pid)
             return False
         process.calls, process.calling = process.calls[1:], False
@@ -109,6 +112,9 @@ class Calling(Turns):
         if process.budget <= 0:  # the turn's last token completed the call
             self._rest(process, "length")
             return False
+        if process.wrap_up == "on":  # the result may have been on its way when its turn became shorter
+            limit = process.turn_tokens + process.budget
+            self._served(process).engine.send(port.Limit(process.pid, limit))
         before = process.waiting_before if process.state is State.SUSPENDED else process.wait
         self._have(process, before if before in _CALLS else Wait.SYSCALL)
         return False

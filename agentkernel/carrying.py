@@ -52,7 +52,8 @@ async def exported(served: Served, process: Process, tokens: list[int]) -> Async
         if not written.done():  # else nobody waits any more
             written.set_result(held if process.tokens[:held] == tokens[:held] else 0)
 
-    if not served.export(process, key, done):
+    now = asyncio.get_running_loop().time()
+    if not served.tell(served.paging.export(process, key, now, done)):
         yield None  # it is not worth it
         return
     try:
@@ -76,7 +77,8 @@ def _fits(path: Path) -> bool:
 def adopt(served: Served, process: Process, tokens: int, digest: bytes) -> None:
     """Let the process begin with the image that is in its file."""
     size = place(served, process.pid).stat().st_size
-    served.adopt(process, port.Adopt(process.pid, tokens, size, digest))
+    image = port.Adopt(process.pid, tokens, size, digest)
+    served.tell(served.paging.adopt(process, image, asyncio.get_running_loop().time()))
 
 
 def place(served: Served, pid: int) -> Path:

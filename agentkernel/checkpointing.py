@@ -26,7 +26,8 @@ from agentkernel.carrying import adopt, exported, form, place
 from agentkernel.checkpoints import Checkpoint, Held, Reader, Writer
 from agentkernel.errors import KernelError
 from agentkernel.plan import Letter
-from agentkernel.process import NO_QUOTA, Event, Owner, Process, State, Wait
+from agentkernel.process import Event, Owner, Process, State, Wait
+from agentkernel.quotas import NO_QUOTA
 from agentkernel.records import Saved, encode, saved, unpacked
 from agentkernel.request import summarizes
 from agentkernel.serving import Served
@@ -264,6 +265,7 @@ class Checkpointing(ToolVerbs):
         birth = kept.whole.birth
         if not owner.admin and birth.owner.name != owner.name:
             raise KernelError("RESTORE_FAILED", f"it holds processes of {birth.owner.name}")
+        self.accounts.check(birth.owner.name)
         if birth.plan.permits is not None:
             self.gate.check_level(birth.plan.permits)
 
@@ -294,6 +296,7 @@ class Checkpointing(ToolVerbs):
         process = kept.whole.process(pids[was], self.clock())
         process.owner = self.recorder.known(process.owner)
         process.epoch += 1
+        process.brought = process.used(self.clock())
         if process.parent not in pids:
             process.granted = NO_QUOTA
         if process.pid != was:
@@ -330,6 +333,7 @@ class Checkpointing(ToolVerbs):
             undoing.pop_all()
         for each in returning:
             self._changing.add(each.process.pid)  # until its engine has it
+            self.accounts.open(each.process)
             self._enlist(each.process)
         live = {each.process.pid: each.process for each in returning}
         for process in self.table:  # a child may have lived on without its parent

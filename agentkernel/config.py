@@ -126,7 +126,10 @@ class Generation(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Bounds of the process table, of those waiting for a slot, of an owner's snapshots and checkpoints."""
+    """Bounds of the process table, of those waiting for a slot, of an owner's snapshots and checkpoints.
+
+    `term_grace_tokens` are left to who was sent TERM, `wrap_up_tokens` to who has reached a soft limit.
+    """
 
     processes: Count = 10_000
     queued: Count = 4096
@@ -134,6 +137,7 @@ class Limits(Section, frozen=True):
     checkpoints: Count = 16
     ended_processes: Count = 1_000
     term_grace_tokens: Count = 64
+    wrap_up_tokens: Count = 64
 
 
 class Tools(Section, frozen=True):

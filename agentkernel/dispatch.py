@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from agentkernel import memoryreport, report, toolreport
+from agentkernel import memoryreport, quotareport, report, toolreport
 from agentkernel.config import Generation
 from agentkernel.errors import KernelError
 from agentkernel.kernel import Kernel
@@ -29,7 +29,9 @@ from agentkernel.payloads import (
     parse_file,
     parse_first,
     parse_input,
+    parse_limits,
     parse_name,
+    parse_owner,
     parse_path,
     parse_pid,
     parse_priority,
@@ -349,24 +351,19 @@ class Dispatch:
         return Answer(data, text if nice is None else f"{text} nice={nice}")
 
     def get_quota(self, session: Session, payload: bytes) -> Answer:
+        if name := parse_owner(payload.strip(), "GET_QUOTA_INVALID"):
+            return quotareport.owner_quota(*self.kernel.owner_quota(session.principal, name))
         pid = parse_pid(payload, "GET_QUOTA_INVALID", "GET_QUOTA_INVALID")
-        return report.quota(self.kernel, self.kernel.find(session.principal, pid))
+        return quotareport.quota(self.kernel, self.kernel.find(session.principal, pid))
 
     def set_quota(self, session: Session, payload: bytes) -> Answer:
         first, rest = parse_first(payload)
+        if name := parse_owner(first, "SET_QUOTA_INVALID"):
+            changes = parse_limits(rest)
+            return quotareport.owner_limits(self.kernel.set_owner_quota(session.principal, name, changes))
         pid = parse_pid(first, "SET_QUOTA_INVALID", "SET_QUOTA_INVALID")
-        changes = parse_settings(rest.encode(), {}, "SET_QUOTA_INVALID")
-        if not changes or changes.keys() - {"max_tokens", "max_syscalls"}:
-            raise KernelError("SET_QUOTA_INVALID", "limits are max_tokens and max_syscalls")
-        if not all(re.fullmatch(r"[0-9]{1,18}", value) for value in changes.values()):
-            raise KernelError("SET_QUOTA_INVALID", "limits are whole numbers from 0")
-        limits = {key: int(value) for key, value in changes.items()}
-        process = self.kernel.set_quota(
-            session.principal, pid, limits.get("max_tokens"), limits.get("max_syscalls")
-        )
-        data = {"max_tokens": process.quota_tokens, "max_syscalls": process.quota_syscalls}
-        text = " ".join(f"{key}={value}" for key, value in data.items())
-        return Answer({"pid": pid, **data}, f"PID {pid} quota updated: {text}")
+        changes = parse_limits(rest, always=("max_tokens", "max_syscalls"))
+        return quotareport.limits(self.kernel.set_quota(session.principal, pid, changes))
 
 
 _GENERATION_ALIASES = {"temp": "temperature", "topp": "top_p", "max_new_tokens": "max_tokens"}

@@ -61,6 +61,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "DEADLINE_UNREACHABLE": ErrorSpec(_RESOURCE, True, "it can't be done in time", 75),
     "BUSY": ErrorSpec(_RESOURCE, True, "the queue for a slot is full", 75),
     "MEMORY_ADMISSION": ErrorSpec(_RESOURCE, False, "it does not fit into memory or context", 69),
+    "QUOTA_EXCEEDED": ErrorSpec(_RESOURCE, False, "a quota, the owner's or the process's, is used up", 75),
     "TOOL_NOT_FOUND": ErrorSpec(_CLIENT, False, "no such tool", 66),
     "TOOL_INVALID": ErrorSpec(_CLIENT, False, "the tool's description is not as it must be", 65),
     "TOOL_EXISTS": ErrorSpec(_CLIENT, False, "a tool of that name exists", 73),

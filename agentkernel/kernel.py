@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from agentkernel import log
@@ -42,6 +43,7 @@ class Kernel(Replaying):
         name = owner.name, request.key or ""
         if name in self._keys:
             raise KernelError("BUSY", "an EXEC with that key is under way")
+        self.accounts.check(owner.name)
         served, base_group = self._current(), ""
         base: tuple[int, ...] = ()
         if request.from_ is not None:
@@ -101,6 +103,7 @@ class Kernel(Replaying):
             raise KernelError("SHUTTING_DOWN")
         if parent.calls or (parent.turn_end is not None and parent.turn_end[1]):
             raise KernelError("WRONG_STATE", f"PID {pid} waits for the result of a call")
+        self.accounts.check(parent.owner.name)
         return parent
 
     def _begin_forked(self, child: Process) -> None:
@@ -178,6 +181,7 @@ class Kernel(Replaying):
         busy = process.terminating or pid in self._changing
         if (process.wait is not Wait.INPUT and not stopped) or busy:
             raise KernelError("WRONG_STATE", f"PID {pid} waits for no input")
+        self.accounts.check(process.owner.name)
         self._adopt(process, sink)
         before = process.wait
         process.move(Event.WAKE, self.clock())
@@ -302,16 +306,22 @@ class Kernel(Replaying):
         self._served(process).set_priority(process)
         return process
 
-    def set_quota(self, owner: Owner, pid: int, tokens: int | None, syscalls: int | None) -> Process:
-        """Change the process's limits; one that is over its new limit ends with reason `quota`."""
-        process = self._mine(owner, pid)
-        process.quota_tokens = process.quota_tokens if tokens is None else tokens
-        process.quota_syscalls = process.quota_syscalls if syscalls is None else syscalls
+    def set_quota(self, owner: Owner, pid: int, changes: Mapping[str, Any]) -> Process:
+        """Change the process's limits (`quotas.KEYS`); who is over a new one ends with reason `quota`.
+
+        None is no limit, but for `max_tokens` and `max_syscalls`, which there always are.
+        """
+        process, others = self._mine(owner, pid), dict(changes)
+        process.quota_tokens = others.pop("max_tokens", process.quota_tokens)
+        process.quota_syscalls = others.pop("max_syscalls", process.quota_syscalls)
+        process.bounds = process.bounds.changed(others)
         process.changed()
+        self._stop_clock(pid)
         if process.tokens_left <= 0:
             self._end(process, Event.FINISH, "quota")
         else:
             self._served(process).engine.send(port.Limit(pid, process.turn_tokens + process.budget))
+            self.charged(process)
         return process
 
     def live(self, owner: Owner, pid: int) -> Process:
@@ -349,7 +359,8 @@ class Kernel(Replaying):
             raise KernelError("MEMW_INVALID", "a memory prefix is one write at offset 0")
         self._prefixing.add(process.pid)
         try:
-            await self._served(process).prefix(process, data)
+            async with self.accounts.asking(process):
+                await self._served(process).prefix(process, data)
         finally:
             self._prefixing.discard(process.pid)
         if process.state.ended:

@@ -105,13 +105,19 @@ class Lifecycle(Calling):
 
     def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
         """Write down what a step brought, and then give it out."""
+        used_up: dict[str, Process] = {}
         for process, output in outputs:
-            if process.tokens_left <= 0 and output.tokens:
-                continue  # a step that was under way when the quota became less
+            if output.tokens and process.exhausted:
+                used_up[process.owner.name] = process
+                continue  # a step that was under way when the quota became less, or the owner's was used up
             start, text = process.offset, b"".join(_pieces(output))
             end = (output.end, tuple(output.calls)) if output.end else None
             self._unseen.append(Unseen(process, start, partial(self._deliver, process, output, start)))
             self.recorder.took(process, output.tokens, text, output.draws, end)
+            if process.exhausted:
+                used_up[process.owner.name] = process
+        for name, process in used_up.items():  # once all that came before is given out
+            self._unseen.append(Unseen(process, process.offset, partial(self._use_up, name)))
         self._show()
 
     def _deliver(self, process: Process, output: port.Output, start: int) -> None:
@@ -123,9 +129,7 @@ class Lifecycle(Calling):
             self._served(process).set_deadline(process)
         keeps_up = True
         for text in _pieces(output):
-            if process.sink is not None:
-                keeps_up = process.sink.data(process.pid, start, text)
-            self.readers.data(process.pid, start, text)
+            keeps_up = self._give(process, start, text)
             start += len(text)
         if output.end and process.turn_end is not None:
             self._turn_over(process, *process.turn_end)
@@ -134,6 +138,7 @@ class Lifecycle(Calling):
         elif not keeps_up and process.state is State.RUNNING:
             process.move(Event.WAIT, self.clock(), Wait.OUTPUT)
             self._served(process).set_runnable(process, runnable=False)
+        self.charged(process)
 
     def fail(self, process: Process, reason: str) -> None:
         """End a process that can't go on."""
@@ -173,6 +178,7 @@ class Lifecycle(Calling):
         self.alarms.close()
         for process in self.table:
             process.changed()  # its age, at least
+        await super().close()
         await self.gate.halt()
         await self.models.stop()
         await self.gate.close()
@@ -193,6 +199,7 @@ class Lifecycle(Calling):
         for process, _ in found:
             self.table.restore(process)
             self._watch(process)
+            self.accounts.open(process)
             self.gate.open(process)
         live = {process.pid: process for process, _ in found}
         for process in live.values():
@@ -251,20 +258,22 @@ class Lifecycle(Calling):
         elif process.turn_end is not None:
             self._turn_over(process, *process.turn_end)
         self._wake(process)
+        self.charged(process)
 
     def _turn_over(self, process: Process, end: str, calls: tuple[Call, ...]) -> None:
-        exhausted = process.tokens_left <= 0
+        exhausted = process.exhausted
         if end == "call":
-            unheard = process.budget <= 0 and (exhausted or not process.plan.interactive)
+            unheard = exhausted or (process.budget <= 0 and not process.plan.interactive)
             end = "terminated" if process.terminating else "length" if unheard else end
         if end == "call":
             self._called(process, calls)
             return
         if end == "context_full" and not exhausted and self._go_on(process):
             return
-        quota = exhausted and end == "length" and process.turn_tokens < process.turn_limit
+        short = exhausted and process.turn_tokens < process.turn_limit
+        quota = end == "length" and (short or process.wrap_up == "on")
         reason = "quota" if quota else end
-        if not process.plan.interactive or exhausted or end not in ("stop", "length"):
+        if not process.plan.interactive or exhausted or quota or end not in ("stop", "length"):
             self._end(process, _ENDINGS[end], reason)
             return
         if process.terminating:

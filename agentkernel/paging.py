@@ -16,6 +16,7 @@ from agentkernel.engine import port
 from agentkernel.pages import Entry, Pager, Store, Tier
 from agentkernel.prefixes import PrefixIndex
 from agentkernel.process import PRIORITIES, Process
+from agentkernel.quotas import NOTHING, Held
 
 SHORTEST_PREFIX = 32  # tokens; what is shorter is computed again sooner than it is copied
 
@@ -46,8 +47,15 @@ class _Behind:
 class Paging:
     """Images and prefixes of one engine."""
 
-    def __init__(self, pager: Pager, bytes_per_token: int, running: Callable[[int], bool]) -> None:
-        self.pager, self._running = pager, running
+    def __init__(
+        self,
+        pager: Pager,
+        bytes_per_token: int,
+        running: Callable[[int], bool],
+        measure: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
+        """`measure` is called with a PID before and behind every change of where its context is."""
+        self.pager, self._running, self._measure = pager, running, measure
         self.counts: Counter[str] = Counter()
         self.moves: dict[int, Moves] = defaultdict(Moves)  # by PID; 0 is all of them
         self._bytes_per_token = bytes_per_token
@@ -64,8 +72,10 @@ class Paging:
         entry = self.pager.entry(pid)
         if entry is not None and entry.tier is Tier.SLOT:
             return port.Grant(pid, slot)
+        self._measure(pid)
         self.pager.enter(pid, PRIORITIES.index(process.priority), now)
         self._filled[pid] = entry.tokens if entry else 0
+        self._measure(pid)
         if entry is not None:
             return port.Grant(pid, slot)
         self._unindex(pid)
@@ -79,7 +89,9 @@ class Paging:
     def revoke(self, process: Process, now: float) -> list[port.Signal]:
         """What to tell the engine when the process loses its slot."""
         self._behind.pop(process.pid, None)
+        self._measure(process.pid)
         keep = self._leave(process, now, live=True)
+        self._measure(process.pid)
         return [port.Revoke(process.pid, keep), *self._reclaim()]
 
     def close(self, process: Process, now: float) -> list[port.Signal]:
@@ -103,12 +115,14 @@ class Paging:
     def splice(self, process: Process, start: int) -> list[port.Signal]:
         """The process's context is another from a position on."""
         self._shorten(process.pid, start)
+        self._measure(process.pid)
         entry = self.pager.entry(process.pid)
         if entry is None or entry.tier is not Tier.SLOT:
             self._forget(process.pid)
             return []
         self._unindex(process.pid)
         self._filled[process.pid] = min(self._filled.get(process.pid, 0), start)
+        self._measure(process.pid)
         self._index(process.pid, process.group, process.tokens)
         return [*self.due()]
 
@@ -159,6 +173,7 @@ class Paging:
         )
         if not self.pager.leave(entry, now, Tier.DISK):
             return []
+        self._measure(process.pid)
         self._index(process.pid, process.group, process.tokens[: image.tokens])
         return [image, *self._reclaim()]
 
@@ -201,6 +216,7 @@ class Paging:
         self._count(event)
         if event.op in ("in", "disk-in", "share") and event.pid in self._filled:
             self._filled[event.pid] = event.tokens
+            self._measure(event.pid)
         match event.op:
             case "in" | "share":
                 rates.load_ram.observe(event.bytes, event.ms)
@@ -210,6 +226,7 @@ class Paging:
                 self._filled[event.pid] = 0
             case "out" | "clone" | "disk-out" if event.bytes and entry and entry.tier is not Tier.SLOT:
                 self.pager.resize(event.pid, event.bytes)
+                self._measure(event.pid)
             case "out" | "clone" | "failed" if entry is not None and entry.tier is not Tier.SLOT:
                 return [*self.drop(event.pid), *self._reclaim()]
         return self._reclaim()
@@ -218,6 +235,15 @@ class Paging:
         """The tier of the process's computed context, and its tokens."""
         entry = self.pager.entry(pid)
         return ("tokens", 0) if entry is None else (entry.tier.value, self._computed(pid))
+
+    def held(self, pid: int) -> Held:
+        """What the process's computed context takes, in whichever tier it is."""
+        entry = self.pager.entry(pid)
+        if entry is None:
+            return NOTHING
+        if entry.tier is Tier.SLOT:
+            return Held(self._filled.get(pid, 0) * self._bytes_per_token, grows=True)
+        return Held(entry.size, grows=False)
 
     def donor(self, pid: int) -> int:
         """Whose prefix the process waits for; 0 when it waits for none."""
@@ -335,6 +361,7 @@ class Paging:
         self.pager.forget(pid)
         self._filled.pop(pid, None)
         self._unindex(pid)
+        self._measure(pid)
 
     def _unindex(self, pid: int) -> None:
         group = self._group_of.pop(pid, "")

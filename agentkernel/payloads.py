@@ -14,6 +14,7 @@ import msgspec
 from agentkernel.config import Count
 from agentkernel.errors import KernelError
 from agentkernel.process import NICEST, PRIORITIES, Priority
+from agentkernel.quotas import COUNTED, KEYS, KINDS
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
 _NUMBERS = ("nice", "deadline_ms", "ttft_ms", "max_wall_ms")
@@ -29,6 +30,7 @@ _OBJECT = re.compile(rb"\A\s*(\{[^{}]*\})")
 _FROM = re.compile(r"(?:([0-9]{1,18})(?!\S)\s*)?(take)?", re.IGNORECASE)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _PRIORITY = re.compile(rf"({'|'.join(PRIORITIES)})(?:\s+(-?[0-9]{{1,2}}))?", re.IGNORECASE)
+_OWNER = re.compile(rb"(?:@|owner=)(.*)", re.DOTALL | re.IGNORECASE)
 _FIRST = re.compile(r"(\{[^{}]*\}|\S*)\s*(.*)", re.DOTALL)
 
 
@@ -214,6 +216,36 @@ def parse_call(payload: bytes) -> tuple[int, int, str]:
     if not re.fullmatch(r"[1-9][0-9]{0,17}", number):
         raise KernelError("BAD_PAYLOAD", f"{number[:32]!r} is no number of a call")
     return pid, int(number), reason.strip()
+
+
+def parse_owner(text: bytes, invalid: str) -> str:
+    """The owner's name in `@NAME` or `owner=NAME`; empty for anything else."""
+    match = _OWNER.fullmatch(text)
+    if match is None:
+        return ""
+    if not re.fullmatch(rb"\S{1,64}", match[1]):
+        raise KernelError(invalid, "a name of an owner has 1 to 64 characters and no blanks")
+    return parse_text(match[1], invalid)
+
+
+def parse_limits(text: str, always: tuple[str, ...] = ()) -> dict[str, float | None]:
+    """SET_QUOTA's limits by their names, None for none, which those of `always` can't be."""
+    given = parse_settings(text.encode(), {}, "SET_QUOTA_INVALID")
+    if not given or given.keys() - KEYS.keys():
+        raise KernelError("SET_QUOTA_INVALID", f"limits are max_ and soft_ of {', '.join(KINDS)}")
+    return {key: _limit(value, key, none=key not in always) for key, value in given.items()}
+
+
+def _limit(value: str, key: str, *, none: bool) -> float | None:
+    if none and value.lower() == "none":
+        return None
+    if KEYS[key][1] in COUNTED:
+        if not re.fullmatch(r"[0-9]{1,18}", value):
+            raise KernelError("SET_QUOTA_INVALID", "limits are whole numbers from 0")
+        return int(value)
+    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,6})?", value):
+        raise KernelError("SET_QUOTA_INVALID", f"{key} is a number from 0")
+    return float(value)
 
 
 def parse_checkpoint(payload: bytes) -> tuple[int | None, str]:

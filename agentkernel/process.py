@@ -4,7 +4,8 @@ Rules
 1. `TRANSITIONS` is every state change there is; `Process.move` is the only place that assigns a state.
 2. The times in `spent` add up to the process's wall time: each moment belongs to one phase.
 3. What a restart needs (`tokens`, `draws`, counters) is apart from what only this run needs (`sink`).
-4. A process and all that come from it by calls use no more than its quota: it lends, and gets back.
+4. A process and all that come from it by calls use no more than its quota: it lends, and gets back. What
+   it uses its owner has used.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
 from agentkernel.plan import Deadlines, Input, Letter, Plan
+from agentkernel.quotas import LENT, NO_BOUNDS, NO_QUOTA, Account, Bounds, Held, Limits, Meter, Quota
 
 
 class State(enum.Enum):
@@ -101,23 +103,10 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 PRIORITIES = ("low", "normal", "high", "critical")
 NICEST = 19  # and the least nice is one less than minus that, as in Linux
 Priority = Literal["low", "normal", "high", "critical"]
+WrapUp = Literal["", "due", "on"]
 TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
 
 
-class Quota(msgspec.Struct, frozen=True):
-    """Generated tokens and the cost of calls: a part of a process's quotas, or what was used of it."""
-
-    tokens: int = 0
-    syscalls: int = 0
-
-    def __add__(self, other: Quota) -> Quota:
-        return Quota(self.tokens + other.tokens, self.syscalls + other.syscalls)
-
-    def __sub__(self, other: Quota) -> Quota:
-        return Quota(self.tokens - other.tokens, self.syscalls - other.syscalls)
-
-
-NO_QUOTA = Quota()
 NO_DEADLINES = Deadlines()
 
 
@@ -203,6 +192,12 @@ class Process:
     granted: Quota = NO_QUOTA  # of its parent's quota, until it ends
     lent: Quota = NO_QUOTA  # of its own, to children that live
     settled: Quota = NO_QUOTA  # used of it by children that have ended
+    bounds: Bounds = NO_BOUNDS  # but for tokens and calls, which are always limited
+    wrap_up: WrapUp = ""  # whether it is to be told to finish, or was
+    heard: int = 0  # tokens of prompts, inputs and results, but for those a FORK gave it
+    cpu_secs: float = 0.0  # of its programs
+    meter: Meter = field(default_factory=Meter)  # of its context
+    brought: Quota = NO_QUOTA  # used before it was brought back
     calls: tuple[Call, ...] = ()  # that the turn has come to, and that have no result yet
     calling: bool = False  # the first of them has begun
     traits: tuple[str, ...] = ()  # of what its calls have done, for the rule of two
@@ -211,6 +206,7 @@ class Process:
     queued_writes: int = 0  # to its memory, that wait for room
     ended: float = 0.0
 
+    account: Account | None = None  # its owner's
     edited: int = 0  # the first of its tokens that nobody has written down
     on_change: Callable[[Process], None] | None = None  # called when what a restart needs is another
     sink: Sink | None = None
@@ -222,7 +218,7 @@ class Process:
     spent: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.since = self.created
+        self.since = self.meter.since = self.created
         self.turn_limit = self.plan.max_tokens
 
     @property
@@ -245,16 +241,63 @@ class Process:
         """What its calls may still cost."""
         return self.quota_syscalls - self.syscalls - self.lent.syscalls - self.settled.syscalls
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether it, or its owner, may generate no more."""
+        return self.tokens_left <= 0 or (self.account is not None and self.account.left("tokens") <= 0)
+
+    @property
+    def hard(self) -> Limits:
+        """Its limits of all kinds."""
+        own = {"tokens": self.quota_tokens, "syscalls": self.quota_syscalls}
+        return msgspec.structs.replace(self.bounds.hard, **own)
+
+    def left(self, kind: str, now: float = 0.0) -> float:
+        """What it, and its owner, may still use of a kind; `now` matters for what is measured."""
+        own = self.hard.left(kind, self.used(now) + self.lent + self.settled)
+        return own if self.account is None else min(own, self.account.left(kind))
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that may still be put into its context; None for any number."""
+        left = self.left("prompt_tokens")
+        return None if left == float("inf") else max(0, int(left))
+
+    def used(self, now: float) -> Quota:
+        """What it used itself."""
+        wall, held = self.elapsed(now), self.meter.total(now)
+        return Quota(self.generated, self.syscalls, self.heard, wall, self.cpu_secs, held)
+
+    def charge(self, syscalls: int = 0, heard: int = 0, cpu_secs: float = 0.0) -> None:
+        """It has used so much more."""
+        self.syscalls += syscalls
+        self.heard += heard
+        self.cpu_secs += cpu_secs
+        if self.account is not None:
+            self.account.charge(Quota(0, syscalls, heard, 0.0, cpu_secs))
+        self.changed()
+
+    def hold(self, held: Held, now: float) -> None:
+        """Its context takes so many bytes."""
+        more = self.meter.hold(held, now)
+        if more and self.account is not None:
+            self.account.charge(Quota(kv_byte_secs=more))
+
+    def lendable(self, now: float) -> Quota:
+        """What its limits leave of what is lent besides tokens and calls."""
+        used = self.used(now) + self.lent + self.settled
+        left: dict[str, Any] = {kind: self.bounds.hard.left(kind, used) for kind in LENT}
+        return Quota(**{kind: max(0, most) for kind, most in left.items() if most != float("inf")})
+
     def lend(self, child: Process) -> None:
         """A child that lives has what it was granted."""
         self.lent += child.granted
 
     def settle(self, child: Process) -> None:
         """The child has ended: what it didn't use is there again, and no more, whatever its quota became."""
-        used = Quota(child.quota_tokens - child.tokens_left, child.quota_syscalls - child.syscalls_left)
-        granted = child.granted
-        self.lent -= granted
-        self.settled += Quota(min(used.tokens, granted.tokens), min(used.syscalls, granted.syscalls))
+        used = child.used(child.since) + child.lent + child.settled
+        self.lent -= child.granted
+        self.settled += used.within(child.granted)
         self.changed()
 
     def changed(self) -> None:
@@ -267,6 +310,8 @@ class Process:
         self.tokens += tokens
         self.turn_end = end
         self.generated += len(tokens)
+        if self.account is not None:
+            self.account.charge(Quota(len(tokens)))
         self.turn_tokens += len(tokens)
         self.draws = draws
         self.offset += size

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentkernel import due, log
+from agentkernel.accounts import Accounts
 from agentkernel.admission import check_deadlines
 from agentkernel.alarms import Alarms
 from agentkernel.backing import Backing
@@ -27,7 +28,8 @@ from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
-from agentkernel.process import NO_QUOTA, Event, Owner, Process, Sink, State, Wait
+from agentkernel.process import Event, Owner, Process, Sink, State, Wait
+from agentkernel.quotas import NO_QUOTA
 from agentkernel.readers import Readers
 from agentkernel.recording import Recorder, open_journal
 from agentkernel.serving import Served
@@ -46,7 +48,7 @@ class Unseen(NamedTuple):
 
     process: Process
     start: int
-    show: Callable[[], None]
+    show: Callable[[], object]
 
 
 class Processes:
@@ -61,6 +63,7 @@ class Processes:
         self.seed = secrets.randbits(32)  # from which each process draws its own, without SET_GEN
         self.clock = asyncio.get_running_loop().time
         self.recorder = Recorder(open_journal(config), self.clock)
+        self.accounts = Accounts(self.recorder, self.clock)
         self.drivers = Drivers()
         self.alarms = Alarms(self._ring)
         self.readers = Readers(self.recorder.output)
@@ -97,7 +100,7 @@ class Processes:
         """Have it run once it is written down; unless another wakes it, when the caller has told of it."""
         process.client = sink.client if sink else 0
         process.plan = self.gate.admit(process.plan, inherited=process.parent > 0)
-        await served.admit(process)
+        await self._take_on(process, served)
         try:
             check_deadlines(process, served, self.clock())
         except KernelError:
@@ -112,6 +115,7 @@ class Processes:
             await self._check_begun(process)
         except KernelError:
             self.recorder.withdraw(process)
+            self.accounts.withdraw(process)
             if not process.state.ended:
                 self._end(process, Event.KILL, "killed")
             raise
@@ -120,6 +124,16 @@ class Processes:
             self.drivers.begin(process.pid, sink)
         if wake:
             asyncio.get_running_loop().call_soon(self._wake, process)  # after the reply
+
+    async def _take_on(self, process: Process, served: Served) -> None:
+        """Have its model know it; what it is given and uses from now on is its owner's use."""
+        self.accounts.open(process)
+        try:
+            async with self.accounts.asking(process):
+                await served.admit(process)
+        except BaseException:
+            self.accounts.withdraw(process)
+            raise
 
     async def _check_begun(self, process: Process) -> None:
         """Wait until it may be told of. Raises JOURNAL_FULL, SHUTTING_DOWN, or PID_NOT_FOUND."""
@@ -168,6 +182,7 @@ class Processes:
         self.alarms.drop(process.pid)
         self._settle(process)
         self.recorder.ended(process)
+        self.accounts.close(process)
         self._changing.discard(process.pid)
         if process.on_end is not None:
             process.on_end(process)
@@ -234,6 +249,12 @@ class Processes:
             tokens_generated=process.generated,
             elapsed_secs=round(process.elapsed(process.ended), 3),
         )
+
+    def _give(self, process: Process, start: int, text: bytes) -> bool:
+        """Give out text that starts at the byte; false when who the process streams to is behind."""
+        keeps_up = process.sink is None or process.sink.data(process.pid, start, text)
+        self.readers.data(process.pid, start, text)
+        return keeps_up
 
     def _read_on(self, process: Process) -> None:
         """Whom the process streamed to is a reader like any other from now on."""

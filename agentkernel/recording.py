@@ -23,14 +23,15 @@ import msgspec
 from agentkernel import log
 from agentkernel.config import Config
 from agentkernel.errors import KernelError
-from agentkernel.journal.errors import JournalFailedError, JournalFullError
+from agentkernel.journal.errors import JournalCorruptError, JournalFailedError, JournalFullError
 from agentkernel.journal.opening import FILE_NAME, wal_of
 from agentkernel.journal.reading import Call as Intent
 from agentkernel.journal.reviving import Revival
 from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.process import Owner, Process, TurnEnd
-from agentkernel.records import Saved, Standing, Tokens, Took, Whole, encode, packed, replayed
+from agentkernel.quotas import Books
+from agentkernel.records import Saved, Standing, Tokens, Took, Whole, books, encode, packed, replayed
 
 _log = log.get("journal")
 
@@ -129,6 +130,19 @@ class Recorder:
         self._recovered.pop(process.pid, None)
         self.journal.ended(process.pid, time.time())
         self._owed += 1
+
+    def account(self, owner: str, kept: Books) -> None:
+        """The owner's account stands so."""
+        self.journal.account(owner, encode(kept))
+        self._owed += 1
+
+    def accounts(self) -> dict[str, Books]:
+        """The accounts of a former kernel. Raises JournalError."""
+        found = self.journal.accounts()
+        try:
+            return {owner: books(body) for owner, body in found}
+        except msgspec.MsgspecError as error:
+            raise JournalCorruptError(f"the journal's accounts are damaged: {error}") from error
 
     def commit(self) -> bool:
         """Write down every change so far; whether it may be seen, or has to be synced, or written, first."""

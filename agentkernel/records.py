@@ -21,16 +21,16 @@ from agentkernel.journal.store import STANDS
 from agentkernel.plan import Deadlines, Input, Letter, Plan
 from agentkernel.process import (
     NO_DEADLINES,
-    NO_QUOTA,
     Owner,
     Priority,
     Process,
-    Quota,
     State,
     TurnEnd,
     Wait,
+    WrapUp,
     phase_of,
 )
+from agentkernel.quotas import NO_BOUNDS, NO_QUOTA, Books, Bounds, Meter, Quota
 
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
@@ -88,6 +88,12 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     called: int = 0
     granted: Quota = NO_QUOTA
     settled: Quota = NO_QUOTA
+    bounds: Bounds = NO_BOUNDS
+    wrap_up: WrapUp = ""
+    heard: int = 0
+    cpu_secs: float = 0.0
+    kv_byte_secs: float = 0.0
+    brought: Quota = NO_QUOTA
     calls: tuple[Call, ...] = ()
     calling: bool = False
     traits: tuple[str, ...] = ()
@@ -100,8 +106,9 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(cls, process: Process, now: float) -> Standing:
         """How the process stands now."""
         fields = {name: getattr(process, name) for name in _SAME}
-        letters = list(process.letters)
-        return cls(age=process.elapsed(now), spent=process.times(now), letters=letters, **fields)
+        letters, held = list(process.letters), process.meter.total(now)
+        age, spent = process.elapsed(now), process.times(now)
+        return cls(age=age, spent=spent, letters=letters, kv_byte_secs=held, **fields)
 
     def onto(self, process: Process, now: float) -> None:
         """Make the process stand so."""
@@ -111,10 +118,12 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         process.turns, process.notes = list(self.turns), dict(self.notes)
         process.inputs = None if self.inputs is None else list(self.inputs)
         process.created, process.since = now - self.age, now
+        process.meter = Meter(self.kv_byte_secs, since=now)
         process.phase = phase_of(self.state, self.wait)
 
 
-_SAME = tuple(name for name in Standing.__struct_fields__ if name not in ("age", "spent", "letters"))
+_OTHERS = ("age", "spent", "letters", "kv_byte_secs")
+_SAME = tuple(name for name in Standing.__struct_fields__ if name not in _OTHERS)
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -172,6 +181,7 @@ class Tokens(msgspec.Struct, array_like=True, frozen=True):
 encode = msgspec.msgpack.Encoder().encode
 _whole = msgspec.msgpack.Decoder(Whole).decode
 saved = msgspec.msgpack.Decoder(Saved).decode
+books = msgspec.msgpack.Decoder(Books).decode
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "standing": msgspec.msgpack.Decoder(Standing).decode,
     "took": msgspec.msgpack.Decoder(Took).decode,

@@ -46,7 +46,7 @@ class Replaying(Checkpointing):
         there.
         """
         self._check_open()
-        owner.permit(self.find(owner, pid))
+        self.accounts.check(self.find(owner, pid).owner.name)
         found = self.recorder.past(pid)
         if found is None:
             raise KernelError("WRONG_STATE", f"PID {pid} lives, or is not kept")
@@ -71,7 +71,7 @@ class Replaying(Checkpointing):
         ended: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         process.on_end = lambda process: ended.set_result(process.tokens[heard.end :])
         try:
-            await served.admit(process)
+            await self._take_on(process, served)
             self._enroll(process, served)
             self._wake(process)
             drawn = await asyncio.shield(ended)
@@ -79,6 +79,8 @@ class Replaying(Checkpointing):
             self.table.abandon(process.pid)
             if self.table.get(process.pid) is process:  # nobody waits for it any more
                 self._end(process, Event.KILL, "killed")
+        if process.reason == "quota":  # of its owner, perhaps
+            self.accounts.check(process.owner.name)
         if process.state is not State.DONE:
             raise KernelError("REPLAY_FAILED", f"PID {process.pid}, which ran it, ended: {process.reason}")
         return drawn

@@ -168,6 +168,7 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "deadline_left_ms": _left_ms(due.goal(process), now),
         "wall_left_ms": _left_ms(inf if process.state.ended else due.end(process), now),
         "missed": ",".join(process.missed),
+        **measured(kernel, process),
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
@@ -181,6 +182,14 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
 def _left_ms(moment: float, now: float) -> int | None:
     """Milliseconds until then; None for never."""
     return None if moment == inf else round((moment - now) * 1e3)
+
+
+def measured(kernel: Kernel, process: Process) -> dict[str, float]:
+    """What is measured of a process's use besides its time."""
+    if served := kernel.models.served.get(process.model_id):
+        served.measure(process.pid)
+    held = process.meter.total(kernel.clock())
+    return {"cpu_secs": round(process.cpu_secs, 3), "kv_byte_secs": round(held)}
 
 
 def _question(kernel: Kernel, process: Process) -> str:
@@ -257,22 +266,6 @@ def ended(kernel: Kernel, process: Process) -> Answer:
         "elapsed_secs": round(process.elapsed(kernel.clock()), 3),
     }
     return Answer(data, line(data))
-
-
-def quota(kernel: Kernel, process: Process) -> Answer:
-    """GET_QUOTA's reply."""
-    elapsed = process.elapsed(kernel.clock())
-    data: dict[str, Any] = {
-        "pid": process.pid,
-        "priority": process.priority,
-        "workload": process.plan.workload.capitalize(),
-        "max_tokens": process.quota_tokens,
-        "max_syscalls": process.quota_syscalls,
-        "tokens_generated": process.generated,
-        "syscalls_used": process.syscalls,
-        "elapsed_secs": round(elapsed, 3),
-    }
-    return Answer(data, line(data | {"elapsed_secs": f"{elapsed:.2f}"}))
 
 
 _GENERATION_KEYS = ("temperature", "top_p", "seed", "max_tokens")

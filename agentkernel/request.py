@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from agentkernel.config import Auto, Count, Generation, Seed, check_seed
+from agentkernel.config import Auto, Count, Generation, Seconds, Seed, check_seed
 from agentkernel.due import remaining
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Trust
 from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
 from agentkernel.plan import ContextStrategy, Deadlines, Input, Message, OnDisconnect, Plan, Sampling
-from agentkernel.process import NICEST, Owner, Priority, Process, Quota
+from agentkernel.process import NICEST, Owner, Priority, Process
+from agentkernel.quotas import LENT, NO_BOUNDS, Bounds, Limits, Quota
 
 _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
@@ -48,10 +49,26 @@ WORKLOADS: dict[str, tuple[int, int]] = {
 
 
 class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Quotas of a process over its life."""
+    """Quotas of a process over its life (§5.3): names are `quotas.KEYS`."""
 
     max_tokens: Count | None = None
     max_syscalls: Auto | None = None
+    max_prompt_tokens: Count | None = None
+    max_wall_secs: Seconds | None = None
+    max_cpu_secs: Seconds | None = None
+    max_kv_byte_secs: Seconds | None = None
+    soft_tokens: Count | None = None
+    soft_syscalls: Count | None = None
+    soft_prompt_tokens: Count | None = None
+    soft_wall_secs: Seconds | None = None
+    soft_cpu_secs: Seconds | None = None
+    soft_kv_byte_secs: Seconds | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """All of them but the hard ones of tokens and calls, which the workload's stand for."""
+        named = msgspec.structs.asdict(self) | {"max_tokens": None, "max_syscalls": None}
+        return NO_BOUNDS.changed(named)
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +203,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         made = Process(pid, owner, plan, model_id, self.priority, *quotas, now, self.group(owner))
         made.nice = self.nice
         made.deadlines = Deadlines(self.deadline_ms or 0, self.ttft_ms or 0, self.max_wall_ms or 0)
+        made.bounds = self.limits.bounds
         return made
 
     def _check(self) -> None:
@@ -224,7 +242,7 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     child.parent, child.base_group, child.nice = parent.pid, parent.base_group, parent.nice
     child.deadlines = parent.deadlines
     child.tokens, child.turns, child.soft = list(parent.tokens), list(parent.turns), parent.soft
-    child.closing = parent.closing
+    child.closing, child.bounds = parent.closing, msgspec.structs.replace(parent.bounds, told=())
     child.reason = parent.reason if parent.turn_over else ""
     child.turn_tokens, child.turn_bytes = parent.turn_tokens, parent.turn_bytes
     child.turn_cut, child.turn_before = parent.turn_cut, parent.turn_before
@@ -257,20 +275,23 @@ class Spawn(NamedTuple):
     tools: tuple[str, ...] | None
     wait: bool
 
-    def grant(self, parent: Process) -> Quota:
+    def grant(self, parent: Process, now: float) -> Quota:
         """Of what the parent has left the child's part: half, unless the parent does nothing meanwhile.
 
-        Such a parent keeps a call, and a quarter of its tokens to answer with.
+        Such a parent keeps a call, and a quarter of its tokens and of all else, to answer with. Of what has
+        no limit nothing is granted, and seconds from its birth are not: each has its own.
         """
-        tokens, syscalls = parent.tokens_left, parent.syscalls_left
+        tokens, syscalls, left = parent.tokens_left, parent.syscalls_left, parent.lendable(now)
+        given = 1 - 1 / _KEPT_PART if self.wait else 1 / 2
+        more = int(left.prompt_tokens * given), 0.0, left.cpu_secs * given, left.kv_byte_secs * given
         if self.wait:
-            return Quota(tokens - max(1, tokens // _KEPT_PART), max(0, syscalls - 1))
-        return Quota(tokens // 2, syscalls // 2)
+            return Quota(tokens - max(1, tokens // _KEPT_PART), max(0, syscalls - 1), *more)
+        return Quota(tokens // 2, syscalls // 2, *more)
 
 
 def child(parent: Process, pid: int, asked: Spawn, base_seed: int, now: float) -> Process:
     """A process that the parent starts by a call, with what that grants it; see `Permits` for its tools."""
-    granted = asked.grant(parent)
+    granted, hard = asked.grant(parent, now), parent.bounds.hard
     permits = parent.plan.permits and parent.plan.permits.narrowed(asked.tools)
     plan = msgspec.structs.replace(
         parent.plan,
@@ -288,6 +309,9 @@ def child(parent: Process, pid: int, asked: Spawn, base_seed: int, now: float) -
     made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
     made.parent, made.granted, made.nice = parent.pid, granted, parent.nice
     made.deadlines = remaining(parent, now)
+    limits = {name: None if getattr(hard, name) is None else getattr(granted, name) for name in LENT}
+    wall = None if hard.wall_secs is None else hard.wall_secs - parent.elapsed(now)
+    made.bounds = Bounds(Limits(wall_secs=wall, **limits))
     return made
 
 

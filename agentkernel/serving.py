@@ -26,6 +26,7 @@ from agentkernel.pages import Pager
 from agentkernel.paging import Paging
 from agentkernel.plan import Message
 from agentkernel.process import NO_DEADLINES, Event, Process, State
+from agentkernel.quotas import NOTHING
 from agentkernel.scheduler import Grant, Scheduler
 
 DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model
@@ -125,6 +126,7 @@ class Served:
         if opened.tokens:  # it is none that goes on
             process.edit(0, 0, opened.tokens)
             process.turns, process.closing = opened.turns, opened.closing
+            process.charge(heard=len(opened.tokens))
         process.prompt_tokens = len(process.tokens)
         self._add(process)
 
@@ -160,18 +162,20 @@ class Served:
             budget = process.budget
         else:
             budget = min(process.plan.max_tokens, process.tokens_left)
-        opened = await self._ask(port.Append(process.pid, message, budget))
+        opened = await self._ask(port.Append(process.pid, message, budget, process.room))
         process.turns += [len(process.tokens) + turn for turn in opened.turns]
         process.edit(len(process.tokens), len(process.tokens), opened.tokens)
         process.prompt_tokens += len(opened.tokens)
+        process.charge(heard=len(opened.tokens))
 
     async def prefix(self, process: Process, rows: bytes) -> None:
         """Put soft-prompt rows before everything the process has. Raises what `Engine.open` raises."""
-        opened = await self._ask(port.Prefix(process.pid, rows))
+        opened = await self._ask(port.Prefix(process.pid, rows, process.room))
         process.turns = [turn + len(opened.tokens) for turn in process.turns]
         process.edit(0, 0, opened.tokens)
         process.soft = rows
         process.prompt_tokens += len(opened.tokens)
+        process.charge(heard=len(opened.tokens))
 
     def splice(self, process: Process, start: int, end: int, tokens: Sequence[int] = ()) -> None:
         """Put other tokens in place of some of the process's context, as a turn of their own."""
@@ -183,15 +187,20 @@ class Served:
         """Keep a copy of the process's context, as far as it is computed, for the group."""
         self._send(*self.paging.keep(process, key, group, self._clock()))
 
-    def export(self, process: Process, key: int, done: Callable[[int], None]) -> bool:
-        """Have a copy of it in a file, as `Paging.export`; whether that is done."""
-        commands = self.paging.export(process, key, self._clock(), done)
+    def tell(self, commands: Sequence[port.Signal]) -> bool:
+        """Send the engine what the paging says; whether there is something."""
         self._send(*commands)
         return bool(commands)
 
-    def adopt(self, process: Process, image: port.Adopt) -> None:
-        """The process, which hasn't run yet, has this image."""
-        self._send(*self.paging.adopt(process, image, self._clock()))
+    def measure(self, pid: int) -> None:
+        """Count what the process's context has held up to now."""
+        if (process := self.processes.get(pid)) is not None:
+            process.hold(self.paging.held(pid), self._clock())
+
+    def _release(self, process: Process) -> None:
+        """It will hold nothing any more."""
+        process.hold(self.paging.held(process.pid), self._clock())
+        process.hold(NOTHING, self._clock())
 
     def drop(self, key: int) -> None:
         """Forget a context that was kept."""
@@ -221,6 +230,7 @@ class Served:
     def close(self, process: Process) -> None:
         """The process has ended: free what it holds."""
         if self.processes.pop(process.pid, None) is not None:
+            self._release(process)
             self.scheduler.remove(process.pid)
             self._send(*self.paging.close(process, self._clock()), *self.paging.due())
             self.schedule()
@@ -266,7 +276,7 @@ class Served:
 
     def _new_paging(self) -> Paging:
         """No image outlives its engine."""
-        return Paging(self._make_pager(), self.card.kv_bytes_per_token, self._runs)
+        return Paging(self._make_pager(), self.card.kv_bytes_per_token, self._runs, self.measure)
 
     def _runs(self, pid: int) -> bool:
         process = self.processes.get(pid)
@@ -310,6 +320,8 @@ class Served:
             self._deaths.append(now)
         self.scheduler.reset()
         self.paging.give_up()
+        for process in self.processes.values():
+            self._release(process)
         self.paging = self._new_paging()
         for process in self.processes.values():
             if process.state is State.RUNNING:
@@ -379,6 +391,7 @@ class Served:
             turn=port.Turn(process.turn_tokens, process.turn_bytes, process.draws, process.turn_cut),
             turn_over=process.turn_over or bool(process.calls) or process.turn_end is not None,
             weight=self.scheduler.weight(process.priority, process.nice),
+            room=process.room,
             exact=plan.deterministic,
             calls=plan.permits is not None,
             functions=plan.functions,

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from agentkernel import log
+from agentkernel.charging import Charging
 from agentkernel.context import oldest
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.plan import Message
 from agentkernel.process import Event, Process, State, Wait
-from agentkernel.processes import Processes
+from agentkernel.processes import Unseen
 from agentkernel.request import summarizer
 
+_FINISH = "You have almost used up your quota. Finish your answer now, in a few words."
 _FREED_PART = 8  # of its context, that a summary has to free
 
 _log = log.get("kernel")
 
 
-class Turns(Processes):
+class Turns(Charging):
     """Conversations, and the room that their contexts have."""
 
     def _oldest(self, process: Process, needed: int = 0) -> tuple[int, int] | None:
@@ -70,8 +73,11 @@ class Turns(Processes):
         """The turn is over: an interactive process waits for the next one."""
         process.turn_over, process.turn_end, process.reason = True, None, reason
         process.waiting_before = None  # RESUME has it wait for input
+        process.wrap_up = ""
         process.changed()
-        if process.state is not State.SUSPENDED:
+        if process.state is State.SUSPENDED:
+            process.waiting_before = None  # the call that the turn ended with has its result
+        else:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, reason)
             self._served(process).set_runnable(process, runnable=False)
         generated = process.turn_before + process.turn_tokens
@@ -79,6 +85,57 @@ class Turns(Processes):
         self._settled.set()
         if self.draining and not self._goes_on_later:
             self._end(process, Event.TERMINATE, "shutdown")
+
+    def _wake(self, process: Process) -> None:
+        """See `Processes._wake`; who may generate no more ends, and who is to finish is told to."""
+        if process.state is State.READY and process.pid not in self._changing and not process.calls:
+            if process.exhausted:
+                self._end(process, Event.FINISH, "quota")
+                return
+            if process.wrap_up == "due" and not process.queued_writes:
+                self._changing.add(process.pid)
+                self._start(self._have_finish(process))
+                return
+        super()._wake(process)
+
+    async def _have_finish(self, process: Process) -> None:
+        """A turn of bounded length for the process to finish in; it is told so where that can be said."""
+        told = False
+        if not (process.plan.raw or process.plan.grammar or process.plan.json_schema):
+            try:
+                await self._append(process, Message("user", _FINISH))
+                told = True
+            except KernelError as error:
+                if error.code == "SHUTTING_DOWN":  # the next kernel does
+                    return
+                _log.info("not told to finish", pid=process.pid, error=str(error))
+        if not process.state.ended:
+            self._finish_in(process, told=told)
+
+    def _finish_in(self, process: Process, *, told: bool) -> None:
+        """Nothing of the turn before comes any more."""
+        if told:
+            self._break_line(process)
+            process.begin_turn(self.clock())
+        process.wrap_up = "" if process.turn_over else "on"
+        most = process.turn_tokens + self.config.limits.wrap_up_tokens
+        process.turn_limit = min(process.turn_limit, most)
+        process.changed()
+        self._served(process).engine.send(port.Limit(process.pid, process.turn_tokens + process.budget))
+        if process.calls:  # a call came to it meanwhile; the result goes before
+            return
+        self._changing.discard(process.pid)
+        if told and process.wait is Wait.INPUT:  # its turn was over meanwhile
+            process.move(Event.WAKE, self.clock())
+        self._wake(process)
+
+    def _break_line(self, process: Process) -> None:
+        """What it says next is something new."""
+        if process.turn_tokens:
+            start = process.offset
+            self.recorder.took(process, [], b"\n", process.draws)
+            self._unseen.append(Unseen(process, start, partial(self._give, process, start, b"\n")))
+            self._show()
 
     def _resume_turn(self, process: Process) -> None:
         process.turn_end = None
@@ -91,7 +148,8 @@ class Turns(Processes):
         summarize = process.plan.context_strategy == "summarize"
         while True:
             try:
-                return await self._served(process).append(process, message)
+                async with self.accounts.asking(process):
+                    return await self._served(process).append(process, message)
             except KernelError as error:
                 full = error.code == "MEMORY_ADMISSION"
                 cut = self._oldest(process, error.details.get("tokens", 0)) if full else None

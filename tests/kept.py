@@ -13,6 +13,7 @@ from typing import Any
 from agentkernel.journal.store import _END, Journal
 from agentkernel.kernel import Kernel
 from agentkernel.process import Process
+from agentkernel.quotas import Books
 from agentkernel.recording import Recorder
 from agentkernel.records import Standing
 from tests.by_hand import Bench, Screen
@@ -94,7 +95,7 @@ def facts(process: Process) -> dict[str, Any]:
     """All that a restart must find of a process, but for times."""
     standing = Standing.of(process, 0.0)
     found = {name: getattr(standing, name) for name in Standing.__struct_fields__}
-    del found["age"], found["spent"]
+    del found["age"], found["spent"], found["kv_byte_secs"]
     birth = {name: getattr(process, name) for name in ("pid", "owner", "plan", "model_id", "client")}
     return found | birth | {"tokens": list(process.tokens), "soft": process.soft}
 
@@ -107,6 +108,9 @@ def assert_kept(kernel: Kernel) -> None:
     found = {process.pid: process for process, _ in second.recover()}
     being_admitted = kernel.table._promised & set(recorder._kept)
     assert set(found) - being_admitted == {process.pid for process in kernel.table}
+    books = {name: account.books for name, account in kernel.accounts._accounts.items()}
+    kept = recorder.accounts()
+    assert {name: kept.get(name, Books()) for name in books} == books
     for process in kernel.table:
         theirs, ours = facts(found[process.pid]), facts(process)
         assert {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]} == {}

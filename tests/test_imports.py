@@ -33,6 +33,7 @@ protocol.verbs
 client
 calls
 plan
+quotas
 process
 table
 journal.errors
@@ -52,6 +53,7 @@ due
 alarms
 records
 recording
+accounts
 readers
 driving
 shares
@@ -129,6 +131,7 @@ syscalls.caller
 syscalls.gate
 backing
 processes
+charging
 turns
 calling
 lifecycle
@@ -141,6 +144,7 @@ kernel
 explain
 toolreport
 report
+quotareport
 memoryreport
 payloads
 dispatch

@@ -296,7 +296,7 @@ def test_lowering_a_quota_below_what_was_used_ends_the_process(tmp_path: Path) -
         bench = await boot(tmp_path)
         process = await bench.exec()
         bench.step(5)
-        bench.kernel.set_quota(ME, 1, 5, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": 5})
         assert (process.state, process.reason, process.generated) == (State.DONE, "quota", 5)
         assert bench.engine.step() is False
 
@@ -308,7 +308,7 @@ def test_a_changed_quota_is_exact(tmp_path: Path) -> None:
         bench = await boot(tmp_path)
         process = await bench.exec(limits={"max_tokens": 4})
         bench.step(2)
-        assert bench.kernel.set_quota(ME, 1, 6, 3).quota_syscalls == 3
+        assert bench.kernel.set_quota(ME, 1, {"max_tokens": 6, "max_syscalls": 3}).quota_syscalls == 3
         bench.finish()
         assert (process.generated, process.reason) == (6, "quota")
 
@@ -321,7 +321,7 @@ def test_a_step_that_was_under_way_does_not_break_a_lowered_quota(tmp_path: Path
         process = await bench.exec()
         bench.step(3)
         late = port.Step(1, 1.0, 1, [port.Output(1, [7], b" late", 4), port.Output(1, [7], b" later", 5)])
-        bench.kernel.set_quota(ME, 1, 4, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": 4})
         bench.engine.on_step(late)
         assert (process.generated, process.reason) == (4, "quota")
         assert bench.screen.text[1] == words(3) + " late"
@@ -368,7 +368,7 @@ def test_only_its_owner_and_an_administrator_may_touch_a_process(tmp_path: Path)
             lambda who: kernel.suspend(who, 1),
             lambda who: kernel.resume(who, 1, None),
             lambda who: kernel.set_priority(who, 1, "low"),
-            lambda who: kernel.set_quota(who, 1, 1, 1),
+            lambda who: kernel.set_quota(who, 1, {"max_tokens": 1, "max_syscalls": 1}),
             lambda who: kernel.term(who, 1),
             lambda who: kernel.kill(who, 1),
         ]

@@ -202,7 +202,7 @@ def test_a_new_limit_during_a_call_holds_behind_it(tmp_path: Path) -> None:
         bench = await calling(tmp_path, {"go": WORK, "done": words(50)})
         process = await bench.exec("go", paths=NO_FILES)
         await rest(bench)
-        bench.kernel.set_quota(ME, 1, WORDS + 4, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": WORDS + 4})
         bench.kernel.gate.jail.end()
         await rest(bench)
         assert (process.generated, process.reason) == (WORDS + 4, "quota")
@@ -219,7 +219,7 @@ def test_a_limit_set_while_a_result_is_appended_lets_no_turn_grow(tmp_path: Path
         bench.engine.gate.clear()
         await rest(bench)
         assert process.calls
-        bench.kernel.set_quota(ME, 1, 1000, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": 1000})
         bench.engine.gate.set()
         await rest(bench)
         assert (process.generated, process.reason) == (10, "length")

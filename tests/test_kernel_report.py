@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentkernel import report
+from agentkernel import quotareport, report
 from agentkernel.protocol.connection import Answer
 from tests.by_hand import ADMIN, ME, OTHER, boot, run
 from tests.gguf_files import write_model
@@ -199,9 +199,9 @@ def test_the_replies_to_wait_and_get_quota(tmp_path: Path) -> None:
         bench = await boot(tmp_path)
         process = await bench.exec(max_tokens=2)
         await asyncio.sleep(1.42)
-        assert report.quota(bench.kernel, process).text == (
+        assert quotareport.quota(bench.kernel, process).text == (
             "pid=1 priority=normal workload=General max_tokens=2048 max_syscalls=8 tokens_generated=0 "
-            "syscalls_used=0 elapsed_secs=1.42"
+            "syscalls_used=0 elapsed_secs=1.42 prompt_tokens=5 cpu_secs=0 kv_byte_secs=0"
         )
         bench.finish()
         assert report.ended(bench.kernel, process).text == (

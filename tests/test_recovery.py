@@ -196,7 +196,7 @@ def test_who_waits_goes_on_waiting_and_goes_on_when_told(tmp_path):
         kernel.stop_output(ME, stopped)
         kernel.suspend(ME, suspended)
         kernel.suspend(ME, ending)
-        kernel.set_quota(ME, suspended, 5, None)
+        kernel.set_quota(ME, suspended, {"max_tokens": 5})
         kernel.set_priority(ME, suspended, "high", 3)
         await rest(bench)
         assert kernel.find(ME, pid).wait is Wait.INPUT

@@ -143,7 +143,7 @@ def test_what_was_changed_while_the_engine_was_down_holds(tmp_path: Path) -> Non
             await bench.exec(max_tokens=5)
         bench.step(2)
         bench.engine.die()
-        bench.kernel.set_quota(ME, 1, 4, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": 4})
         bench.kernel.kill(ME, 2)
         bench.kernel.suspend(ME, 3)
         bench.kernel.term(ME, 4)

@@ -95,7 +95,7 @@ def test_who_is_ended_otherwise_than_by_kill_is_read_to_its_end(tmp_path, settin
         bench, process = await speaking(tmp_path, settings)
         with meanwhile(bench):
             bench.step(4)
-            bench.kernel.set_quota(ME, 1, 5, None)
+            bench.kernel.set_quota(ME, 1, {"max_tokens": 5})
             assert process.reason == "quota"
             await settle()
             assert bench.screen.text == {1: SEEN}

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from agentkernel.calls import Call
+from agentkernel.errors import KernelError
 from agentkernel.plan import Message, Sampling
 
 SOFT = -1  # in a context, the token of a position that an embedding of the client's fills
@@ -53,7 +54,8 @@ class Open(msgspec.Struct, tag=True):
     turn. `soft` are the embeddings (float32) that the first tokens, each `SOFT`, stand for. An `exact`
     one is decoded a token at a time, by one thread, alone: its text depends on nobody else's. With `calls` a
     turn ends where a call does; `functions` (a JSON list, as templates take them) are told to the model, and
-    with `schemas` (of arguments, by name) a call that has begun can only become one of these.
+    with `schemas` (of arguments, by name) a call that has begun can only become one of these. A prompt
+    of more tokens than `room` is refused.
     """
 
     pid: int
@@ -72,6 +74,7 @@ class Open(msgspec.Struct, tag=True):
     turn: Turn = msgspec.field(default_factory=Turn)
     turn_over: bool = False
     weight: float = 1.0
+    room: int | None = None
     exact: bool = False
     calls: bool = False
     functions: str = ""
@@ -79,18 +82,23 @@ class Open(msgspec.Struct, tag=True):
 
 
 class Append(msgspec.Struct, tag=True):
-    """The next turn of a process; it runs again once it is granted."""
+    """The next turn of a process; it runs again once it is granted. More tokens than `room` are refused."""
 
     pid: int
     message: Message
     budget: int
+    room: int | None = None
 
 
 class Prefix(msgspec.Struct, tag=True):
-    """Put soft-prompt rows (float32, the model's embedding width) before everything a process has."""
+    """Put soft-prompt rows (float32, the model's embedding width) before everything a process has.
+
+    More than `room` are refused.
+    """
 
     pid: int
     rows: bytes
+    room: int | None = None
 
 
 class Grant(msgspec.Struct, tag=True):
@@ -196,6 +204,13 @@ Signal = (
 Command = Load | Request | Signal
 
 
+def check_room(request: Request, tokens: int) -> None:
+    """Raise QUOTA_EXCEEDED where so many tokens are more than the request has room for."""
+    if request.room is not None and tokens > request.room:
+        details = {"tokens": tokens, "left": request.room}
+        raise KernelError("QUOTA_EXCEEDED", f"{tokens} more tokens, {request.room} are left", details)
+
+
 class Progress(msgspec.Struct, tag=True):
     """How much of the file is loaded, 0 to 1."""
 
@@ -283,7 +298,9 @@ class Engine(Protocol):
         """Load the model. Raises KernelError LOAD_FAILED or MEMORY_ADMISSION."""
 
     async def open(self, request: Request) -> Opened:
-        """What it adds. Raises KernelError EXEC_INVALID, MEMW_INVALID, MEMORY_ADMISSION or ENGINE_FAILED."""
+        """What it adds. Raises KernelError EXEC_INVALID, MEMW_INVALID, MEMORY_ADMISSION,
+        QUOTA_EXCEEDED or ENGINE_FAILED.
+        """
 
     def send(self, command: Signal) -> None:
         """Tell the engine something that has no answer; nothing happens when it is dead."""

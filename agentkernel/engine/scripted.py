@@ -145,6 +145,7 @@ class ScriptedEngine:
             return self._append(self._batcher, request)
         if isinstance(request, port.Prefix):
             rows = len(request.rows) // _ROW
+            port.check_room(request, rows)
             if not self._batcher.prefix(request.pid, [b""] * rows):
                 raise _no_room(f"{rows} rows do not fit", rows, self._slots.context)
             return port.Opened(request.pid, [port.SOFT] * rows)
@@ -153,6 +154,8 @@ class ScriptedEngine:
         if len(tokens) >= self._slots.context and not request.tokens:
             message = f"prompt of {len(tokens)} tokens, context of {self._slots.context}"
             raise _no_room(message, len(tokens), self._slots.context)
+        if not request.tokens:
+            port.check_room(request, len(tokens))
         if not tokens:
             raise KernelError("EXEC_INVALID", "the prompt has no tokens")
         said = self._script(_last_input(tokens, request.turn.tokens))
@@ -188,6 +191,7 @@ class ScriptedEngine:
 
     def _append(self, batcher: Batcher, request: port.Append) -> port.Opened:
         tokens = [_END, *request.message.content.encode()]
+        port.check_room(request, len(tokens))
         self._replies[request.pid].lines = self._words.tokens(self._script(request.message.content))
         if not batcher.append(request.pid, tokens, request.budget):
             message = f"{len(tokens)} more tokens do not fit into a context of {self._slots.context}"

@@ -68,9 +68,14 @@ def _add_pages(db: sqlite3.Connection) -> None:
     )
 
 
+def _add_accounts(db: sqlite3.Connection) -> None:
+    """Make the table of owners' accounts: of each its limits, and what its ended processes used."""
+    db.execute("CREATE TABLE accounts (owner TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
 WITH_PAGES = 2  # the version from which on there is processes' memory
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _add_pages)
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_pages, _add_accounts)
 
 
 def version_of(db: sqlite3.Connection) -> int:

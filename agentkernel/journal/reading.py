@@ -128,6 +128,11 @@ def claims(db: sqlite3.Connection) -> Iterator[tuple[str, str, int, float]]:
     yield from db.execute("SELECT owner, key, pid, expires FROM keys ORDER BY owner, key")
 
 
+def accounts(db: sqlite3.Connection) -> list[tuple[str, bytes]]:
+    """All accounts as (owner, body)."""
+    return db.execute("SELECT owner, body FROM accounts ORDER BY owner").fetchall()
+
+
 def _pieces(db: sqlite3.Connection, pid: int, start: int) -> Iterator[tuple[int, bytes]]:
     yield from db.execute(
         "SELECT start, text FROM output WHERE pid = ?1 AND start >= coalesce("

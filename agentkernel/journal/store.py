@@ -47,6 +47,7 @@ _PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?)"
 _CONTENT = "INSERT INTO contents VALUES (?, ?)"
 _NO_CONTENT = "DELETE FROM contents WHERE id = ?"
 _CLAIM = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)"
+_ACCOUNT = "INSERT OR REPLACE INTO accounts VALUES (?, ?)"
 _RELEASE = "DELETE FROM keys WHERE owner = ? AND key = ?"
 
 
@@ -187,6 +188,10 @@ class Journal:
         """No process has the owner's key any more."""
         self._claims[owner, key] = 0, -math.inf
         self._others.append((_RELEASE, (owner, key)))
+
+    def account(self, owner: str, body: bytes) -> None:
+        """How the owner's account stands: committed together with what made it so."""
+        self._others.append((_ACCOUNT, (owner, body)))
 
     def withdraw(self, pid: int) -> bool:
         """A process has not begun after all; False, and it has, when that was committed before."""
@@ -331,6 +336,11 @@ class Journal:
         """The contents of pages. Raises JournalError."""
         with self._database.reading() as db:
             return reading.contents(db, contents)
+
+    def accounts(self) -> list[tuple[str, bytes]]:
+        """The owners' accounts, as far as they are committed. Raises JournalError."""
+        with self._database.reading() as db:
+            return reading.accounts(db)
 
     def claimed(self, owner: str, key: str, now: float) -> int | None:
         """The process that has the owner's key, if one has. Raises JournalError."""

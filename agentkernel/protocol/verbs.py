@@ -334,7 +334,7 @@ _TABLE = (
     ),
     Verb(
         "GET_QUOTA",
-        "pid",
+        "pid|@owner",
         "limits and what is used of them",
         _OWNER,
         "",
@@ -342,7 +342,7 @@ _TABLE = (
     ),
     Verb(
         "SET_QUOTA",
-        "pid key=n,…",
+        "pid|@owner key=n,…",
         "change its limits",
         _OWNER,
         "",

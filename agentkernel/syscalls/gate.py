@@ -217,15 +217,16 @@ class Gate:
     def _charge(self, process: Process, call: Call) -> None:
         tool = self.toolbox.tools.get(call.name)
         cost = tool.cost if tool else 1
-        if cost > process.syscalls_left:
+        timeless = tool is not None and tool.jailed and process.left("cpu_secs") <= 0
+        if timeless or cost > process.left("syscalls"):
             self._write_down(process, call, ("QUOTA", 0.0), None)
             raise UsedUpError("quota")
-        process.syscalls += cost
         process.called += 1
         process.calling = True
-        process.changed()
+        process.charge(syscalls=cost)
         self.counters["syscalls"] += 1
         self._host.emit_of(process, "syscall", call=process.called, tool=call.name)
+        self._host.charged_soon(process)
 
     async def _intend(self, process: Process, call: Call, tool: Tool) -> None:
         """Write down that the call begins: what may not happen twice is on the disk before it happens."""
@@ -263,6 +264,7 @@ class Gate:
         process.changed()
         limits = self.toolbox.limits(tool, self._settings)
         bounded = permits.bounds(tool.name, limits)
+        bounded = msgspec.structs.replace(bounded, cpu_s=min(bounded.cpu_s, process.left("cpu_secs")))
         await self._intend(process, call, tool)
         invocation = Invocation(process, process.called, tool, arguments, permits, bounded, self)
         try:
@@ -358,6 +360,8 @@ class Gate:
             outcome = await self.jail.run(job)
         except KernelError as error:
             raise ToolError("ESANDBOX", error.message) from None
+        call.process.charge(cpu_secs=outcome.cpu_ms / 1e3)
+        self._host.charged_soon(call.process)
         if caller := self._callers.get(call.process.pid):
             caller.outcome = outcome
             if job.code is not None:  # who has run a program soon runs another

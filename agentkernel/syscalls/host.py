@@ -22,6 +22,9 @@ class Host(Protocol):
     async def join(self, process: Process, text: str) -> bool:
         """The first of the process's calls has its result; whether another is to be made."""
 
+    def charged_soon(self, process: Process) -> None:
+        """The process has used something of its quotas; what follows may end it, but not amid its call."""
+
     def waits(self, process: Process, wait: Wait) -> None:
         """The process's call waits for something else."""
 

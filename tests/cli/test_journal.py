@@ -47,7 +47,7 @@ def test_check_says_in_a_line_that_it_is_sound(ak, path):
     result = ak("journal", "check", "--state", "state")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == (
-        "state/journal.db: sound, version 2: processes 1 live, 1 ended;"
+        "state/journal.db: sound, version 3: processes 1 live, 1 ended;"
         " 4 records, 9 bytes of output, 4 of memory\n"
     )
 

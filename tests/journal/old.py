@@ -44,6 +44,8 @@ def fill(journal: Journal) -> None:
     before, page, last = asyncio.run(journal.contents([b"before", b"page", b"last"]))
     journal.pages(3, {0: before})
     journal.pages(3, {0: page, 7: last})
+    journal.account("ann", b"before")
+    journal.account("ann", b"books")
     journal.commit()
 
 
@@ -57,6 +59,7 @@ def seen(journal: Journal) -> dict[str, object]:
         "calls": journal.calls(3),
         "key": journal.claimed("bob", "key", 1001.0),
         "next": journal.next_pid,
+        "accounts": journal.accounts(),
         "memory": [
             (page, pids, journal.read_contents([content])) for content, page, pids in journal.held_pages()
         ],
@@ -71,9 +74,10 @@ EXPECTED = {
     "calls": [Call(1, "calc", "digest", True, b"2"), Call(2, "shell", "other", False)],
     "key": 3,
     "next": 4,
+    "accounts": [("ann", b"books")],
     "memory": [(0, [3], [b"page"]), (7, [3], [b"last"])],
 }
-_WITHOUT = {1: {"memory": []}}  # what a version has otherwise
+_WITHOUT = {1: {"memory": [], "accounts": []}, 2: {"accounts": []}}  # what a version has otherwise
 
 
 def expected(version: int) -> dict[str, object]:

@@ -21,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agentkernel.errors import KernelError
 from agentkernel.process import Process, State, Wait
+from agentkernel.quotas import COUNTED
 from agentkernel.syscalls.verification import verify
-from tests.by_hand import ME, Bench, JumpingLoop, Screen, settle
+from tests.by_hand import ADMIN, ME, Bench, JumpingLoop, Screen, settle
 from tests.callers import ASK, NO_FILES, SUM, WORK, Held, Slow, audited, call, calling
 from tests.fake_jail import ended
 
@@ -58,6 +59,24 @@ requests = st.fixed_dictionaries(
         "context_strategy": st.sampled_from(["stop", "slide", "summarize"]),
     }
 )
+
+LIMITS = {
+    "max_tokens": st.integers(1, 40),
+    "max_syscalls": st.integers(1, 6),
+    "soft_tokens": st.none() | st.integers(1, 10),
+    "soft_syscalls": st.none() | st.integers(1, 3),
+    "max_prompt_tokens": st.none() | st.integers(10, 200),
+    "max_wall_secs": st.none() | st.integers(50, 400),
+    "soft_wall_secs": st.none() | st.integers(1, 100),
+}
+limits = st.fixed_dictionaries({}, optional=LIMITS)
+# Of an owner's use over a whole run of the machine; it has no limit most of the time.
+OWNERS = {
+    "max_tokens": st.none() | st.none() | st.integers(20, 200),
+    "max_syscalls": st.none() | st.none() | st.integers(4, 20),
+    "max_prompt_tokens": st.none() | st.none() | st.integers(50, 500),
+    "soft_tokens": st.none() | st.integers(1, 100),
+}
 
 
 class CallingMachine(RuleBasedStateMachine):
@@ -122,7 +141,7 @@ class CallingMachine(RuleBasedStateMachine):
             self.do(method, ME, *arguments)
         except KernelError as error:
             refused = error.code
-        assert refused in ("", "WRONG_STATE", "PID_NOT_FOUND", "CALL_NOT_FOUND")
+        assert refused in ("", "QUOTA_EXCEEDED", "WRONG_STATE", "PID_NOT_FOUND", "CALL_NOT_FOUND")
         self.settle()
 
     def pick(self, data: st.DataObject) -> int:
@@ -161,9 +180,14 @@ class CallingMachine(RuleBasedStateMachine):
     def resume(self, data: st.DataObject, screen: int) -> None:
         self.tell(self.kernel.resume, self.pick(data), self.screens[screen])
 
-    @rule(data=st.data(), tokens=st.none() | st.integers(1, 40), calls=st.none() | st.integers(1, 6))
-    def set_quota(self, data: st.DataObject, tokens: int | None, calls: int | None) -> None:
-        self.tell(self.kernel.set_quota, self.pick(data), tokens, calls)
+    @rule(data=st.data(), changes=limits)
+    def set_quota(self, data: st.DataObject, changes: dict) -> None:
+        self.tell(self.kernel.set_quota, self.pick(data), changes)
+
+    @rule(changes=st.fixed_dictionaries({}, optional=OWNERS))
+    def set_owner_quota(self, changes: dict) -> None:
+        self.do(self.kernel.set_owner_quota, ADMIN, ME.name, changes)
+        self.settle()
 
     @rule(data=st.data(), number=st.sampled_from([0, 0, 0, 1]), refuse=st.booleans())
     def decide(self, data: st.DataObject, number: int, refuse: bool) -> None:
@@ -301,6 +325,17 @@ class CallingMachine(RuleBasedStateMachine):
             if not process.state.ended:
                 assert process.generated < process.quota_tokens
                 assert process.turn_tokens <= process.turn_limit
+
+    @invariant()
+    def an_owner_has_used_what_its_processes_have(self) -> None:
+        account, now = self.kernel.accounts.of(ME.name), self.loop.time()
+        being_admitted = account.live - len(self.kernel.table)
+        assert 0 <= being_admitted <= sum(not task.done() for task in self.asked)
+        used = sum((process.used(now) for process in self.kernel.table), account.books.settled)
+        for kind in COUNTED if being_admitted == 0 else ("tokens", "syscalls"):
+            assert getattr(account.used, kind) == getattr(used, kind)
+        if not being_admitted:
+            assert account.used.wall_secs == pytest.approx(used.wall_secs)
 
     @invariant()
     def slots_are_conserved_and_nobody_waits_beside_a_free_one(self) -> None:

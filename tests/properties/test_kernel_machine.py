@@ -210,7 +210,7 @@ class KernelMachine(RuleBasedStateMachine):
     def set_quota(self, data: st.DataObject, quota: int) -> None:
         known = self.pick(data)
         generated = known.process.generated
-        if self.call(known, True, self.kernel.set_quota, quota, None):
+        if self.call(known, True, self.kernel.set_quota, {"max_tokens": quota}):
             known.quota = quota
             if generated >= quota:
                 self.must_end(known, State.DONE, "quota")

@@ -145,7 +145,7 @@ def test_the_quota_can_be_raised_and_lowered_while_it_calls(tmp_path: Path) -> N
         bench = await calling(tmp_path, {"go": WORK, "done": SUM})
         process = await bench.exec("go", max_syscalls=8, paths=NO_FILES)
         await rest(bench)
-        bench.kernel.set_quota(ME, 1, None, 1)
+        bench.kernel.set_quota(ME, 1, {"max_syscalls": 1})
         bench.kernel.gate.jail.end()
         await rest(bench)
         assert (process.reason, process.syscalls) == ("quota", 1)

@@ -113,14 +113,14 @@ def test_a_quota_set_meanwhile_is_the_parents_and_its_childrens_together(tmp_pat
         parent = await bench.exec("go", max_syscalls=8, limits={"max_tokens": 100})
         await rest(bench)
         child = bench.kernel.find(ME, 2)
-        bench.kernel.set_quota(ME, 1, 200, 20)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": 200, "max_syscalls": 20})
         assert parent.tokens_left == 200 - parent.generated - child.quota_tokens
-        bench.kernel.set_quota(ME, 2, 1000, 1000)
+        bench.kernel.set_quota(ME, 2, {"max_tokens": 1000, "max_syscalls": 1000})
         child.generated += 500
         bench.kernel.kill(ME, 2)
         assert parent.tokens_left == 200 - parent.generated - child.granted.tokens
         assert parent.syscalls_left == 20 - 3 - 1
-        bench.kernel.set_quota(ME, 1, parent.generated + child.granted.tokens, None)
+        bench.kernel.set_quota(ME, 1, {"max_tokens": parent.generated + child.granted.tokens})
         assert parent.reason == "quota"
 
     run(main())

@@ -23,6 +23,7 @@ from agentkernel.cpu import LONG_SLICE, SHORT_SLICE, set_slice
 from agentkernel.engine import port
 from agentkernel.engine.wire import encode, frames
 from agentkernel.engine.worker import batcher, grammars, images, jail, llama, prompt, sampler, sequence
+from agentkernel.errors import KernelError
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
 _Item = port.Command | sequence.Sequence | int  # an int is the PID of an image that was fetched
@@ -107,6 +108,8 @@ class Worker:
             self._send(port.Refused(request.pid, code, str(error)))
         except llama.NoRoom as error:
             self._send(port.Refused(request.pid, "MEMORY_ADMISSION", str(error), error.details))
+        except KernelError as error:
+            self._send(port.Refused(request.pid, error.code, error.message, error.details))
         return None
 
     def _open(self, request: port.Open) -> sequence.Sequence:
@@ -117,6 +120,8 @@ class Worker:
             made = prompt.first_turn(self._model, request, limit)
         if not made.tokens:
             raise llama.LlamaError("the prompt has no tokens")
+        if not request.tokens:
+            port.check_room(request, len(made.tokens))
         held = grammars.grammar(request, self._model.forms)
         chain = sampler.Sampler(self._model, request.sampling, held)
         opened = sequence.reopen(self._model, request, made.tokens, chain, made.closing)
@@ -168,6 +173,7 @@ class Worker:
     def _append(self, request: port.Append) -> None:
         process, limit = self._batcher.sequence(request.pid), self._context.context
         tokens = prompt.next_turn(self._model, request.message, limit, raw=process.raw)
+        port.check_room(request, len(tokens))
         if not self._batcher.append(request.pid, tokens, request.budget):
             text = f"{len(tokens)} more tokens do not fit into a context of {limit}"
             raise llama.NoRoom(text, len(tokens), limit)
@@ -176,6 +182,7 @@ class Worker:
 
     def _prefix(self, request: port.Prefix) -> None:
         rows = llama.rows(request.rows, self._model.width)
+        port.check_room(request, len(rows))
         if not self._batcher.prefix(request.pid, rows):
             text = f"{len(rows)} rows do not fit into a context of {self._context.context}"
             raise llama.NoRoom(text, len(rows), self._context.context)
