@@ -183,6 +183,14 @@ def test_every_verb_about_processes_answers_typed(long_client):
     assert long_client.set_quota(pid, max_tokens=29_000, max_syscalls=3).max_syscalls == 3
     quota = long_client.get_quota(pid)
     assert (quota.max_tokens, quota.max_syscalls, quota.priority) == (29_000, 3, "low")
+    assert long_client.set_quota(pid, max_cpu_secs=2.5, soft_tokens=28_000).max_cpu_secs == 2.5
+    assert long_client.set_quota(pid, max_cpu_secs=None).max_cpu_secs is None
+    quota = long_client.get_quota(pid)
+    assert (quota.soft_tokens, quota.cpu_secs, quota.prompt_tokens > 0) == (28_000, 0.0, True)
+    assert long_client.process_status(pid).kv_byte_secs >= 0
+    assert long_client.set_owner_quota("ann", max_wall_secs=7.0).max_wall_secs == 7.0
+    owner = long_client.get_owner_quota("ann")
+    assert (owner.processes, owner.max_wall_secs, owner.tokens_generated) == (0, 7.0, 0)
     assert long_client.term(pid).mode == "term"
     ended = long_client.wait(pid, seconds=60)
     assert (ended.state, ended.reason) == ("Terminated", "terminated")

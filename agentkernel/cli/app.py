@@ -24,6 +24,7 @@ from agentkernel.cli.journal import journal
 from agentkernel.cli.logs import logs
 from agentkernel.cli.models import models
 from agentkernel.cli.processes import kill, mem, ps, replay, status, suspend, term, wait, why
+from agentkernel.cli.quota import quota
 from agentkernel.cli.run import attach, output, resume, run
 from agentkernel.cli.serve import serve
 from agentkernel.cli.settings import config
@@ -39,7 +40,7 @@ from agentkernel.hub import PullError
 _USAGE = 2
 _COMMANDS = (
     *(serve, run, attach, output, ps, wait, kill, term, suspend, resume, answer, approve, deny),
-    *(checkpoint, restore, checkpoints, models, snapshots, tools, workspace, status, why, mem, logs),
+    *(quota, checkpoint, restore, checkpoints, models, snapshots, tools, workspace, status, why, mem, logs),
     *(audit, journal, replay, doctor, config),
 )
 

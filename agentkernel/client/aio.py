@@ -116,6 +116,8 @@ class AsyncClient:
     set_priority = _verb(requests.set_priority)
     get_quota = _verb(requests.get_quota)
     set_quota = _verb(requests.set_quota)
+    get_owner_quota = _verb(requests.get_owner_quota)
+    set_owner_quota = _verb(requests.set_owner_quota)
     call = _verb(requests.call)
 
     async def quit(self) -> replies.Said:

@@ -115,6 +115,8 @@ class Client:
     set_priority = _verb(requests.set_priority)
     get_quota = _verb(requests.get_quota)
     set_quota = _verb(requests.set_quota)
+    get_owner_quota = _verb(requests.get_owner_quota)
+    set_owner_quota = _verb(requests.set_owner_quota)
     call = _verb(requests.call)
 
     def quit(self) -> replies.Said:

@@ -141,6 +141,8 @@ class ProcessStatus(msgspec.Struct):
     deadline_left_ms: int | None = None
     wall_left_ms: int | None = None
     missed: str = ""
+    cpu_secs: float = 0.0
+    kv_byte_secs: int = 0
     queue_position: int | None = None
     times: dict[str, float] = {}
 
@@ -373,27 +375,6 @@ class Prioritised(msgspec.Struct):
     pid: int
     priority: str
     nice: int = 0
-
-
-class Quota(msgspec.Struct):
-    """GET_QUOTA: limits, and what is used of them."""
-
-    pid: int
-    priority: str
-    workload: str
-    max_tokens: int
-    max_syscalls: int
-    tokens_generated: int
-    syscalls_used: int
-    elapsed_secs: float
-
-
-class Limits(msgspec.Struct):
-    """SET_QUOTA."""
-
-    pid: int
-    max_tokens: int
-    max_syscalls: int
 
 
 class Subscribed(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from agentkernel.client import memoryreplies, replies, toolreplies
+from agentkernel.client import memoryreplies, quotareplies, replies, toolreplies
 
 T = TypeVar("T")
 Priority = Literal["low", "normal", "high", "critical"]
@@ -348,14 +348,24 @@ def set_priority(pid: int, priority: Priority, nice: int | None = None) -> Reque
     return Request("SET_PRIORITY", replies.Prioritised, _words(pid, priority, *words))
 
 
-def get_quota(pid: int) -> Request[replies.Quota]:
+def get_quota(pid: int) -> Request[quotareplies.Quota]:
     """A process's limits, and what is used of them."""
-    return Request("GET_QUOTA", replies.Quota, _words(pid))
+    return Request("GET_QUOTA", quotareplies.Quota, _words(pid))
 
 
-def set_quota(pid: int, **limits: int) -> Request[replies.Limits]:
-    """Change a process's `max_tokens` or `max_syscalls`."""
-    return Request("SET_QUOTA", replies.Limits, _words(pid) + b" " + _pairs(limits))
+def set_quota(pid: int, **limits: float | None) -> Request[quotareplies.Limits]:
+    """Change a process's limits, `max_…` and `soft_…` by kinds; None is no limit."""
+    return Request("SET_QUOTA", quotareplies.Limits, _words(pid) + b" " + _limits(limits))
+
+
+def get_owner_quota(name: str) -> Request[quotareplies.OwnerQuota]:
+    """An owner's limits, and what all its processes have used of them."""
+    return Request("GET_QUOTA", quotareplies.OwnerQuota, _words(f"@{name}"))
+
+
+def set_owner_quota(name: str, **limits: float | None) -> Request[quotareplies.OwnerLimits]:
+    """Change an owner's limits, as `set_quota` those of a process."""
+    return Request("SET_QUOTA", quotareplies.OwnerLimits, _words(f"@{name}") + b" " + _limits(limits))
 
 
 def subscribe() -> Request[replies.Subscribed]:
@@ -375,6 +385,10 @@ def call(verb: str, payload: bytes | str | Mapping[str, Any] = b"") -> Request[d
 
 def _words(*words: object) -> bytes:
     return " ".join(str(word) for word in words).encode()
+
+
+def _limits(limits: Mapping[str, float | None]) -> bytes:
+    return ",".join(f"{key}={'none' if n is None else n}" for key, n in limits.items()).encode()
 
 
 def _pairs(settings: Mapping[str, float]) -> bytes:

@@ -122,6 +122,7 @@ _TABLE = (
             "EXEC_INVALID",
             "PID_NOT_FOUND",
             "NO_MODEL",
+            "QUOTA_EXCEEDED",
             "MEMORY_ADMISSION",
             "DEADLINE_UNREACHABLE",
             "BUSY",
@@ -140,7 +141,7 @@ _TABLE = (
         "the next turn of an interactive process",
         _OWNER,
         "",
-        (*_PID, "WRONG_STATE", "MEMORY_ADMISSION"),
+        (*_PID, "WRONG_STATE", "QUOTA_EXCEEDED", "MEMORY_ADMISSION"),
         writes=True,
     ),
     Verb(
@@ -176,7 +177,7 @@ _TABLE = (
         "children with its context",
         _OWNER,
         "",
-        (*_PID, "BAD_PAYLOAD", "WRONG_STATE", "SPAWN_FAILED", "SHUTTING_DOWN"),
+        (*_PID, "BAD_PAYLOAD", "WRONG_STATE", "SPAWN_FAILED", "QUOTA_EXCEEDED", "SHUTTING_DOWN"),
     ),
     Verb(
         "SNAPSHOT",
@@ -219,7 +220,7 @@ _TABLE = (
         "",
         (
             *("CHECKPOINT_INVALID", "CHECKPOINT_NOT_FOUND", "RESTORE_BUSY", "RESTORE_FAILED"),
-            *("ESANDBOX", "SPAWN_FAILED", "MEMW_FAILED", "SHUTTING_DOWN"),
+            *("ESANDBOX", "SPAWN_FAILED", "MEMW_FAILED", "QUOTA_EXCEEDED", "SHUTTING_DOWN"),
         ),
     ),
     Verb("LIST_CHECKPOINTS", "", "your checkpoints"),
@@ -237,7 +238,7 @@ _TABLE = (
         "run it again and compare",
         _OWNER,
         "",
-        (*_PID, "WRONG_STATE", "REPLAY_FAILED", "SPAWN_FAILED", "SHUTTING_DOWN"),
+        (*_PID, "WRONG_STATE", "REPLAY_FAILED", "SPAWN_FAILED", "QUOTA_EXCEEDED", "SHUTTING_DOWN"),
     ),
     Verb(
         "MEMW",
@@ -245,7 +246,7 @@ _TABLE = (
         "write to its memory",
         _OWNER,
         "",
-        ("MEMW_INVALID", "MEMW_FAILED", "PID_NOT_FOUND", "FORBIDDEN", "MEMORY_ADMISSION"),
+        ("MEMW_INVALID", "MEMW_FAILED", "PID_NOT_FOUND", "FORBIDDEN", "QUOTA_EXCEEDED", "MEMORY_ADMISSION"),
         writes=True,
     ),
     Verb(

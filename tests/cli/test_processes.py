@@ -51,6 +51,16 @@ def test_status_is_of_the_kernel_or_of_a_process(ak, kernel, waiting):
     assert "seccomp" in shown
 
 
+def test_quota_shows_limits_and_use_and_changes_limits(ak, kernel, waiting):
+    of = ("quota", str(waiting.pid), "--format", "json")
+    assert json.loads(ak(*of, kernel=kernel).stdout)["tokens_generated"] == 4
+    changed = json.loads(ak(*of[:2], "soft_tokens=900", "max_wall_secs=99.5", *of[2:], kernel=kernel).stdout)
+    assert (changed["soft_tokens"], changed["max_wall_secs"]) == (900, 99.5)
+    owner = json.loads(ak("quota", "@ann", "max_tokens=5", "--format", "json", kernel=kernel).stdout)
+    assert (owner["owner"], owner["max_tokens"]) == ("ann", 5)
+    assert ak("quota", "@ann", "max_tokens=few", kernel=kernel).returncode == 65
+
+
 def test_wait_says_the_end_and_its_exit_code_tells_done_from_killed(ak, kernel, client_of, waiting):
     client = client_of(kernel)
     done = client.exec("hi", max_tokens=2, grammar=ENDLESS)
