@@ -305,6 +305,7 @@ class Checkpointing(ToolVerbs):
         for each in returning:
             self._changing.add(each.process.pid)  # until its engine has it
             self._enlist(each.process)
+            self._watch(each.process)
         live = {each.process.pid: each.process for each in returning}
         for process in self.table:  # a child may have lived on without its parent
             if parent := live.get(process.parent):

@@ -126,10 +126,17 @@ class Generation(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Bounds of the process table, of those waiting for a slot, of an owner's snapshots and checkpoints."""
+    """Bounds of the process table, of an owner's snapshots and checkpoints, and of who waits.
+
+    `queued` (of the lane interactive), `queued_batch` and `queued_background` bound the processes that wait
+    for a slot; `waiting`, of each lane, the EXECs that wait until there are fewer.
+    """
 
     processes: Count = 10_000
     queued: Count = 4096
+    queued_batch: Count = 4096
+    queued_background: Count = 4096
+    waiting: Count = 1024
     snapshots: Count = 64
     checkpoints: Count = 16
     ended_processes: Count = 1_000

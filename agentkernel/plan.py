@@ -10,6 +10,8 @@ from agentkernel.permits import Permits
 
 OnDisconnect = Literal["kill", "detach", "suspend"]
 ContextStrategy = Literal["stop", "slide", "summarize"]
+Lane = Literal["interactive", "batch", "background"]
+LANES: tuple[Lane, ...] = ("interactive", "batch", "background")
 
 
 class Sampling(msgspec.Struct, frozen=True):

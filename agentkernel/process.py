@@ -19,7 +19,7 @@ import msgspec
 
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
-from agentkernel.plan import Deadlines, Input, Letter, Plan
+from agentkernel.plan import Deadlines, Input, Lane, Letter, Plan
 
 
 class State(enum.Enum):
@@ -174,6 +174,7 @@ class Process:
     parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
     epoch: int = 1  # of who drives it: one more whenever another takes over
+    lane: Lane = "interactive"  # in which it was admitted
     nice: int = 0  # the higher, the less it weighs within its class
     deadlines: Deadlines = NO_DEADLINES
     asked: float = 0.0  # seconds from its birth at which the answer under way was asked for

@@ -18,7 +18,7 @@ import msgspec
 from agentkernel.calls import Call
 from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.store import STANDS
-from agentkernel.plan import Deadlines, Input, Letter, Plan
+from agentkernel.plan import Deadlines, Input, Lane, Letter, Plan
 from agentkernel.process import (
     NO_DEADLINES,
     NO_QUOTA,
@@ -63,6 +63,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     base_group: str = ""
     parent: int = 0
     epoch: int = 1
+    lane: Lane = "interactive"
     nice: int = 0
     deadlines: Deadlines = NO_DEADLINES
     asked: float = 0.0

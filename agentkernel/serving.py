@@ -77,6 +77,7 @@ class Served:
         self.broken = self._stopped = False
         self.restarts = self.evictions = self.prompt_tokens = 0
         self._admitting = self._asking = 0
+        self.on_room: Callable[[], None] = lambda: None  # called when fewer may wait for a slot
         self._make_engine, self._host = make_engine, host
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
@@ -150,6 +151,7 @@ class Served:
         self.processes[process.pid] = process
         self.scheduler.add(process.pid, process.priority, process.owner.id, process.nice)
         self.scheduler.set_deadline(process.pid, due.goal(process))
+        self.scheduler.set_lane(process.pid, process.lane)
         self.scheduler.set_runnable(process.pid, runnable=False)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -227,8 +229,11 @@ class Served:
 
     def schedule(self) -> None:
         """Apply what the scheduler decides."""
-        if self.broken or self._stopped or not self._up.is_set():
-            return
+        if not (self.broken or self._stopped) and self._up.is_set():
+            self._assign()
+        self.on_room()
+
+    def _assign(self) -> None:
         now = self._clock()
         for change in self.scheduler.assign(now, self.paging.settle()):
             process = self.processes[change.pid]
@@ -320,6 +325,7 @@ class Served:
             for process in list(self.processes.values()):
                 if process.pid in self.processes:  # else it has ended with its parent
                     self._host.fail(process, "engine_failed")
+            self.on_room()
         else:
             self._restart = self._loop.create_task(self._start_again())
 

@@ -104,6 +104,7 @@ engine.link
 estimates
 paging
 serving
+lanes
 admission
 models
 syscalls.errors

@@ -104,6 +104,7 @@ class KernelStatus(msgspec.Struct):
     scheduler: dict[str, int] = {}
     engine: EngineState | None = None
     images: dict[str, int] = {}
+    lanes: dict[str, int] = {}
     tools: ToolState | None = None
 
 
@@ -141,7 +142,10 @@ class ProcessStatus(msgspec.Struct):
     deadline_left_ms: int | None = None
     wall_left_ms: int | None = None
     missed: str = ""
+    lane: str = ""
     queue_position: int | None = None
+    lane_position: int | None = None
+    estimate_ms: int | None = None
     times: dict[str, float] = {}
 
 
