@@ -53,7 +53,9 @@ async def exported(served: Served, process: Process, tokens: list[int]) -> Async
             written.set_result(held if process.tokens[:held] == tokens[:held] else 0)
 
     now = asyncio.get_running_loop().time()
-    if not served.tell(served.paging.export(process, key, now, done)):
+    commands = served.paging.export(process, key, now, done)
+    served.send(*commands)
+    if not commands:
         yield None  # it is not worth it
         return
     try:
@@ -78,7 +80,7 @@ def adopt(served: Served, process: Process, tokens: int, digest: bytes) -> None:
     """Let the process begin with the image that is in its file."""
     size = place(served, process.pid).stat().st_size
     image = port.Adopt(process.pid, tokens, size, digest)
-    served.tell(served.paging.adopt(process, image, asyncio.get_running_loop().time()))
+    served.send(*served.paging.adopt(process, image, asyncio.get_running_loop().time()))
 
 
 def place(served: Served, pid: int) -> Path:

@@ -335,6 +335,7 @@ class Checkpointing(ToolVerbs):
             self._changing.add(each.process.pid)  # until its engine has it
             self.accounts.open(each.process)
             self._enlist(each.process)
+            self._watch(each.process)
         live = {each.process.pid: each.process for each in returning}
         for process in self.table:  # a child may have lived on without its parent
             if parent := live.get(process.parent):

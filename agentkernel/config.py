@@ -126,13 +126,18 @@ class Generation(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Bounds of the process table, of those waiting for a slot, of an owner's snapshots and checkpoints.
+    """Bounds of the process table, of an owner's snapshots and checkpoints, and of who waits.
 
-    `term_grace_tokens` are left to who was sent TERM, `wrap_up_tokens` to who has reached a soft limit.
+    `queued` (of the lane interactive), `queued_batch` and `queued_background` bound the processes that wait
+    for a slot; `waiting`, of each lane, the EXECs that wait until there are fewer. `term_grace_tokens` are
+    left to who was sent TERM, `wrap_up_tokens` to who has reached a soft limit.
     """
 
     processes: Count = 10_000
     queued: Count = 4096
+    queued_batch: Count = 4096
+    queued_background: Count = 4096
+    waiting: Count = 1024
     snapshots: Count = 64
     checkpoints: Count = 16
     ended_processes: Count = 1_000

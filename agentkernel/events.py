@@ -24,6 +24,12 @@ class Events:
         """Send the sink nothing any more."""
         self._subscribers.pop(id(sink), None)
 
+    def tell(self, to: Owner, kind: str, **fields: Any) -> None:
+        """Tell an owner, and administrators, of what is no process yet."""
+        for sink, owner in list(self._subscribers.values()):
+            if owner.admin or owner.id == to.id:
+                sink.event({"kind": kind, **fields})
+
     def emit(self, kind: str, process: Process | None = None, **fields: Any) -> None:
         """Tell the subscribers; an event of a process only those who may see it."""
         if not self._subscribers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from agentkernel import due
+from agentkernel.admission import slot_ms
 from agentkernel.process import Process, State, Wait
 from agentkernel.serving import Served
 
@@ -39,6 +40,16 @@ def _about(process: Process, served: Served | None, now: float) -> str:
     return _going(process, served, now)
 
 
+def _queued(process: Process, served: Served, now: float) -> str:
+    scheduler, lane = served.scheduler, process.lane
+    waiting, in_lane = scheduler.waiting, scheduler.queued(lane)
+    place, lane_place = scheduler.places(process.pid, now)
+    taken = f"waits for a slot: place {place} of {waiting}, {served.load.slots} slots are taken"
+    of_lane = f", place {lane_place} of {in_lane} in lane {lane}" if in_lane < waiting else ""
+    takes = slot_ms(served, place)
+    return taken + of_lane + ("" if takes is None else f", about {takes} ms")
+
+
 def _in_time(process: Process, now: float) -> str:
     """By when it has to have done so, where that is bounded."""
     left = {"deadline": due.goal(process), "end": due.end(process)}
@@ -51,8 +62,7 @@ def _going(process: Process, served: Served, now: float) -> str:
     """What a process that could run does."""
     donor = served.paging.donor(process.pid)
     if process.state is State.READY:
-        place, waiting = served.scheduler.position(process.pid, now), served.scheduler.waiting
-        return f"waits for a slot: place {place} of {waiting}, {served.load.slots} slots are taken"
+        return _queued(process, served, now)
     if donor:
         return f"waits until PID {donor} has read the prompt's beginning, which both share"
     if process.phase == "decode":

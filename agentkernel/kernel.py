@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentkernel import log
+from agentkernel.admission import Waiting
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.plan import Message
@@ -35,7 +36,7 @@ class Kernel(Replaying):
     async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
         """Start a process; returns once its prompt is tokenised and admitted, before its prefill.
 
-        Of two with one key the second is the first again.
+        Of two with one key the second is the first again. Where its lane is full, it is refused, or waits.
         """
         if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
             return self.find(owner, known)  # PID_NOT_FOUND, where retention has removed it
@@ -44,22 +45,18 @@ class Kernel(Replaying):
         if name in self._keys:
             raise KernelError("BUSY", "an EXEC with that key is under way")
         self.accounts.check(owner.name)
-        served, base_group = self._current(), ""
-        base: tuple[int, ...] = ()
-        if request.from_ is not None:
-            snapshot = self.snapshots.find(owner, request.from_, request.share)
-            served, base, base_group = self._holder(snapshot), snapshot.tokens, snapshot.group
-        if served.scheduler.waiting >= self.config.limits.queued:
-            details = {"queued": served.scheduler.waiting}
-            raise KernelError("BUSY", f"{served.scheduler.waiting} processes wait for a slot", details)
+        served, base, base_group = self._base(owner, request)
+        began = self.clock()
+        self.admission.check(served, request.lane, wait=request.wait)
         pid = self.table.new_pid()
         if request.key is not None:
             self._keys.add(name)
         try:
-            plan = request.plan(self.generation, self.seed, pid, base)
-            process = request.process(pid, owner, plan, served.card.id, self.clock())
-            process.base_group = base_group
-            await self._admit(process, served, sink)
+            async with self.admission.passed(served, Waiting(pid, owner, request.lane, sink)):
+                plan = request.plan(self.generation, self.seed, pid, base)
+                process = request.process(pid, owner, plan, served.card.id, began)
+                process.base_group = base_group
+                await self._admit(process, served, sink)
         finally:
             self._keys.discard(name)
             self.table.abandon(pid)
@@ -345,6 +342,14 @@ class Kernel(Replaying):
         if self.draining:
             raise KernelError("SHUTTING_DOWN")
         return self.models.current()
+
+    def _base(self, owner: Owner, request: ExecRequest) -> tuple[Served, tuple[int, ...], str]:
+        """The model that the process will run on, the tokens it begins with, and whose these are."""
+        served = self._current()
+        if request.from_ is None:
+            return served, (), ""
+        snapshot = self.snapshots.find(owner, request.from_, request.share)
+        return self._holder(snapshot), snapshot.tokens, snapshot.group
 
     def _holder(self, snapshot: Snapshot) -> Served:
         """The model that the snapshot's tokens are of. Raises SNAPSHOT_MODEL."""

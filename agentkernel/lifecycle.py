@@ -77,6 +77,7 @@ class Lifecycle(Calling):
         self.events.unsubscribe(sink)
         self.readers.forget(sink)
         self.drivers.gone(sink)
+        self.admission.gone(sink)
         for process in self.table:
             if process.sink is not sink:
                 continue
@@ -150,6 +151,7 @@ class Lifecycle(Calling):
         What lives then is in the journal, for the next kernel; without one it ends, what waits at once.
         """
         self.draining = True
+        self.admission.close()
         kept = self._goes_on_later
         if not kept:
             for process in self.table:
@@ -176,6 +178,7 @@ class Lifecycle(Calling):
         """End the engines and give up the memory; nothing can be asked any more."""
         self.draining = True
         self.alarms.close()
+        self.admission.close()
         for process in self.table:
             process.changed()  # its age, at least
         await super().close()

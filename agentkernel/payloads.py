@@ -18,7 +18,9 @@ from agentkernel.quotas import COUNTED, KEYS, KINDS
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
 _NUMBERS = ("nice", "deadline_ms", "ttft_ms", "max_wall_ms")
-_HINTS = "|".join(("capability", "from", "share", "trust", "tools", "approve", "key", *_NUMBERS))
+_HINTS = "|".join(
+    ("capability", "from", "share", "trust", "tools", "approve", "key", "lane", "wait", *_NUMBERS)
+)
 _HINT = re.compile(rf"\s*({_HINTS})=([^;\s]*);\s*", re.IGNORECASE)
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)
@@ -135,8 +137,10 @@ def parse_exec(payload: bytes, *, v1: bool) -> ExecRequest:
         value: object = hint[2]
         if name in ("tools", "approve"):
             value = tuple(tool for tool in hint[2].split(",") if tool)
-        elif name in ("capability", "trust"):
+        elif name in ("capability", "trust", "lane"):
             value = hint[2].lower()
+        elif name == "wait":
+            value = {"true": True, "false": False}.get(hint[2].lower(), hint[2])
         elif name in _NUMBERS and _INTEGER.fullmatch(hint[2]):
             value = int(hint[2])
         hints[name], at = value, hint.end()

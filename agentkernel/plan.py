@@ -10,6 +10,8 @@ from agentkernel.permits import Permits
 
 OnDisconnect = Literal["kill", "detach", "suspend"]
 ContextStrategy = Literal["stop", "slide", "summarize"]
+Lane = Literal["interactive", "batch", "background"]
+LANES: tuple[Lane, ...] = ("interactive", "batch", "background")
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -58,6 +60,9 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_ms: int = 0
     ttft_ms: int = 0
     max_wall_ms: int = 0
+
+
+NO_DEADLINES = Deadlines()
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ import msgspec
 
 from agentkernel.calls import Call
 from agentkernel.errors import KernelError
-from agentkernel.plan import Deadlines, Input, Letter, Plan
+from agentkernel.plan import NO_DEADLINES, Deadlines, Input, Lane, Letter, Plan
 from agentkernel.quotas import LENT, NO_BOUNDS, NO_QUOTA, Account, Bounds, Held, Limits, Meter, Quota
 
 
@@ -107,9 +107,6 @@ WrapUp = Literal["", "due", "on"]
 TurnEnd = tuple[str, tuple[Call, ...]]  # why a turn is over, and the calls it has come to
 
 
-NO_DEADLINES = Deadlines()
-
-
 @dataclass(frozen=True, slots=True)
 class Owner:
     """An authenticated principal; without authentication everyone on loopback is the first."""
@@ -163,6 +160,7 @@ class Process:
     parent: int = 0  # that made it, for itself or by FORK
     client: int = 0  # that started it, for the log
     epoch: int = 1  # of who drives it: one more whenever another takes over
+    lane: Lane = "interactive"  # in which it was admitted
     nice: int = 0  # the higher, the less it weighs within its class
     deadlines: Deadlines = NO_DEADLINES
     asked: float = 0.0  # seconds from its birth at which the answer under way was asked for

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from agentkernel import due, log
 from agentkernel.accounts import Accounts
-from agentkernel.admission import check_deadlines
+from agentkernel.admission import Admission, check_deadlines
 from agentkernel.alarms import Alarms
 from agentkernel.backing import Backing
 from agentkernel.checkpoints import Checkpoints
@@ -74,6 +74,7 @@ class Processes:
         self.counters = {"commands": 0, "errors": 0, "execs": 0, "signals": 0}
         self.draining = False
         self.events = Events()
+        self.admission = Admission(config.limits, self.events)
         state, memory = Path(config.state), config.memory
         self.snapshots = Snapshots(state / "snapshots", config.limits.snapshots)
         self.checkpoints = Checkpoints(state / "checkpoints", config.limits.checkpoints)
@@ -120,6 +121,7 @@ class Processes:
                 self._end(process, Event.KILL, "killed")
             raise
         process.sink = sink
+        self._watch(process)
         if sink is not None:
             self.drivers.begin(process.pid, sink)
         if wake:
@@ -149,7 +151,6 @@ class Processes:
     def _enlist(self, process: Process) -> None:
         """A process that is written down is there."""
         self.table.add(process)
-        self._watch(process)
         self.gate.open(process)
         self.counters["execs"] += 1
         self._log_start(process)

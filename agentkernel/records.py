@@ -18,18 +18,8 @@ import msgspec
 from agentkernel.calls import Call
 from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.store import STANDS
-from agentkernel.plan import Deadlines, Input, Letter, Plan
-from agentkernel.process import (
-    NO_DEADLINES,
-    Owner,
-    Priority,
-    Process,
-    State,
-    TurnEnd,
-    Wait,
-    WrapUp,
-    phase_of,
-)
+from agentkernel.plan import NO_DEADLINES, Deadlines, Input, Lane, Letter, Plan
+from agentkernel.process import Owner, Priority, Process, State, TurnEnd, Wait, WrapUp, phase_of
 from agentkernel.quotas import NO_BOUNDS, NO_QUOTA, Books, Bounds, Meter, Quota
 
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
@@ -63,6 +53,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     base_group: str = ""
     parent: int = 0
     epoch: int = 1
+    lane: Lane = "interactive"
     nice: int = 0
     deadlines: Deadlines = NO_DEADLINES
     asked: float = 0.0

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from agentkernel import due, explain, toolreport
+from agentkernel.admission import slot_ms
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.pages import Tier
+from agentkernel.plan import LANES
 from agentkernel.process import PRIORITIES, Owner, Process, Sink, State
 from agentkernel.protocol.connection import Answer
 from agentkernel.replaying import Replay
@@ -76,9 +78,12 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     images = _images(served)
     engine_and_jail = engine | {"jail": served.jail}
     data |= {"memory": memory, "scheduler": scheduler, "engine": engine_and_jail, "images": images}
+    lanes = {f"queued_{lane}": served.scheduler.queued(lane) for lane in LANES}
+    lanes |= {f"waiting_{lane}": kernel.admission.waiting(served, lane) for lane in LANES}
+    data["lanes"] = lanes
     groups = line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
     extra = line(engine | {"engine_jail": ",".join(served.jail)} | images)
-    return Answer(data, f"{text} generation={main} {groups} {extra} {tools}")
+    return Answer(data, f"{text} generation={main} {groups} {extra} {tools} {line(lanes)}")
 
 
 def _memory(served: Served) -> dict[str, Any]:
@@ -169,11 +174,14 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         "wall_left_ms": _left_ms(inf if process.state.ended else due.end(process), now),
         "missed": ",".join(process.missed),
         **measured(kernel, process),
+        "lane": process.lane,
     }
     times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
     served = kernel.models.served.get(process.model_id)
     if served is not None and process.pid in served.processes:
-        extra["queue_position"] = served.scheduler.position(process.pid, now)
+        place, in_lane = served.scheduler.places(process.pid, now)
+        extra |= {"queue_position": place, "lane_position": in_lane}
+        extra["estimate_ms"] = slot_ms(served, place)
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
     text = line(data | shown | extra | _call_of(extra) | times)
     return Answer(data | extra | {"times": times}, text)

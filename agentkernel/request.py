@@ -16,7 +16,7 @@ from agentkernel.due import remaining
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Trust
 from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
-from agentkernel.plan import ContextStrategy, Deadlines, Input, Message, OnDisconnect, Plan, Sampling
+from agentkernel.plan import ContextStrategy, Deadlines, Input, Lane, Message, OnDisconnect, Plan, Sampling
 from agentkernel.process import NICEST, Owner, Priority, Process
 from agentkernel.quotas import LENT, NO_BOUNDS, Bounds, Limits, Quota
 
@@ -100,6 +100,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: Count | None = None
     ttft_ms: Count | None = None
     max_wall_ms: Count | None = None
+    lane: Lane = "interactive"
+    wait: bool = False
     on_disconnect: OnDisconnect = "kill"
     interactive: bool = False
     context_strategy: ContextStrategy = "stop"
@@ -201,7 +203,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The process that was asked for, ready to be admitted."""
         quotas = self.quotas(plan)
         made = Process(pid, owner, plan, model_id, self.priority, *quotas, now, self.group(owner))
-        made.nice = self.nice
+        made.nice, made.lane = self.nice, self.lane
         made.deadlines = Deadlines(self.deadline_ms or 0, self.ttft_ms or 0, self.max_wall_ms or 0)
         made.bounds = self.limits.bounds
         return made
@@ -240,7 +242,7 @@ def fork(parent: Process, pid: int, base_seed: int, now: float) -> Process:
     quotas = parent.quota_tokens, parent.quota_syscalls
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
     child.parent, child.base_group, child.nice = parent.pid, parent.base_group, parent.nice
-    child.deadlines = parent.deadlines
+    child.deadlines, child.lane = parent.deadlines, parent.lane
     child.tokens, child.turns, child.soft = list(parent.tokens), list(parent.turns), parent.soft
     child.closing, child.bounds = parent.closing, msgspec.structs.replace(parent.bounds, told=())
     child.reason = parent.reason if parent.turn_over else ""
@@ -308,7 +310,7 @@ def child(parent: Process, pid: int, asked: Spawn, base_seed: int, now: float) -
     quotas = granted.tokens, granted.syscalls
     made = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *quotas, now, parent.group)
     made.parent, made.granted, made.nice = parent.pid, granted, parent.nice
-    made.deadlines = remaining(parent, now)
+    made.deadlines, made.lane = remaining(parent, now), parent.lane
     limits = {name: None if getattr(hard, name) is None else getattr(granted, name) for name in LENT}
     wall = None if hard.wall_secs is None else hard.wall_secs - parent.elapsed(now)
     made.bounds = Bounds(Limits(wall_secs=wall, **limits))
@@ -341,7 +343,7 @@ def summarizer(parent: Process, end: int, pid: int, context: int, now: float) ->
     limits = plan.max_tokens, 0
     child = Process(pid, parent.owner, plan, parent.model_id, parent.priority, *limits, now, parent.group)
     child.parent, child.base_group, child.soft = parent.pid, parent.base_group, parent.soft
-    child.nice, child.deadlines = parent.nice, remaining(parent, now)
+    child.nice, child.deadlines, child.lane = parent.nice, remaining(parent, now), parent.lane
     return child
 
 

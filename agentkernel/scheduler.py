@@ -163,9 +163,30 @@ class Scheduler:
         """The slot the process holds."""
         return self._tasks[pid].slot
 
+    def set_lane(self, pid: int, lane: str) -> None:
+        """Count the process among those of a lane, which has no part in who gets a slot."""
+        self._shares.set_lane(pid, lane)
+
+    def queued(self, lane: str) -> int:
+        """How many processes of a lane could run and have no slot."""
+        return self._shares.waiting(lane)
+
+    @property
+    def free(self) -> int:
+        """Slots that nobody runs in or waits for."""
+        return max(0, len(self._free) + len(self._idle) - self.waiting)
+
+    def places(self, pid: int, now: float = 0.0) -> tuple[int, int]:
+        """The process's place among those that wait for a slot, and among those of its lane, from 1; or 0."""
+        if pid not in self._shares:
+            return 0, 0
+        order, lane = self._shares.order(now), self._shares.lane(pid)
+        place = order.index(pid) + 1
+        return place, sum(self._shares.lane(other) == lane for other in order[:place])
+
     def position(self, pid: int, now: float = 0.0) -> int:
-        """The process's place among those that wait for a slot, from 1; 0 when it does not."""
-        return self._shares.order(now).index(pid) + 1 if pid in self._shares else 0
+        """The first of its places."""
+        return self.places(pid, now)[0]
 
     def earlier(self, pid: int, now: float = 0.0) -> int:
         """How many of those that wait would go before the process for their deadlines."""

@@ -24,8 +24,8 @@ from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.pages import Pager
 from agentkernel.paging import Paging
-from agentkernel.plan import Message
-from agentkernel.process import NO_DEADLINES, Event, Process, State
+from agentkernel.plan import NO_DEADLINES, Message
+from agentkernel.process import Event, Process, State
 from agentkernel.quotas import NOTHING
 from agentkernel.scheduler import Grant, Scheduler
 
@@ -78,6 +78,7 @@ class Served:
         self.broken = self._stopped = False
         self.restarts = self.evictions = self.prompt_tokens = 0
         self._admitting = self._asking = 0
+        self.on_room: Callable[[], None] = lambda: None  # called when fewer may wait for a slot
         self._make_engine, self._host = make_engine, host
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
@@ -102,10 +103,9 @@ class Served:
         self._up.set()
 
     async def _bring_up(self, on_progress: Callable[[float], None]) -> None:
-        engine = self.engine
-        ready = await engine.start(self.load, on_progress)
+        ready = await (engine := self.engine).start(self.load, on_progress)
         engine.on_step, engine.on_death = self._on_step, self._on_death
-        engine.on_paged = lambda event: self._send(*self.paging.paged(event))
+        engine.on_paged = lambda event: self.send(*self.paging.paged(event))
         self.context, self.jail = ready.context, ready.jail
 
     async def stop(self) -> None:
@@ -154,6 +154,7 @@ class Served:
         self.processes[process.pid] = process
         self.scheduler.add(process.pid, process.priority, process.owner.id, process.nice)
         self.scheduler.set_deadline(process.pid, due.goal(process))
+        self.scheduler.set_lane(process.pid, process.lane)
         self.scheduler.set_runnable(process.pid, runnable=False)
 
     async def append(self, process: Process, message: Message) -> None:
@@ -181,16 +182,11 @@ class Served:
         """Put other tokens in place of some of the process's context, as a turn of their own."""
         process.turns = spliced(process.turns, start, end, len(tokens))
         process.edit(start, end, tokens)
-        self._send(port.Splice(process.pid, start, end, list(tokens)), *self.paging.splice(process, start))
+        self.send(port.Splice(process.pid, start, end, list(tokens)), *self.paging.splice(process, start))
 
     def keep(self, process: Process, key: int, group: str) -> None:
         """Keep a copy of the process's context, as far as it is computed, for the group."""
-        self._send(*self.paging.keep(process, key, group, self._clock()))
-
-    def tell(self, commands: Sequence[port.Signal]) -> bool:
-        """Send the engine what the paging says; whether there is something."""
-        self._send(*commands)
-        return bool(commands)
+        self.send(*self.paging.keep(process, key, group, self._clock()))
 
     def measure(self, pid: int) -> None:
         """Count what the process's context has held up to now."""
@@ -204,7 +200,7 @@ class Served:
 
     def drop(self, key: int) -> None:
         """Forget a context that was kept."""
-        self._send(*self.paging.drop(key))
+        self.send(*self.paging.drop(key))
 
     def set_runnable(self, process: Process, *, runnable: bool) -> None:
         """Let the process run when its time comes, or hold it at the next step's edge."""
@@ -212,14 +208,14 @@ class Served:
             return
         self.scheduler.set_runnable(process.pid, runnable=runnable)
         if not runnable:
-            self._send(port.Hold(process.pid), *self.paging.hold(process))
+            self.send(port.Hold(process.pid), *self.paging.hold(process))
         self.schedule()
 
     def set_priority(self, process: Process) -> None:
         """The process's priority, or its nice value, is another."""
         if process.pid in self.processes:
             self.scheduler.set_priority(process.pid, process.priority, process.nice)
-            self._send(port.Weigh(process.pid, self.scheduler.weight(process.priority, process.nice)))
+            self.send(port.Weigh(process.pid, self.scheduler.weight(process.priority, process.nice)))
             self.schedule()
 
     def set_deadline(self, process: Process) -> None:
@@ -232,15 +228,18 @@ class Served:
         if self.processes.pop(process.pid, None) is not None:
             self._release(process)
             self.scheduler.remove(process.pid)
-            self._send(*self.paging.close(process, self._clock()), *self.paging.due())
+            self.send(*self.paging.close(process, self._clock()), *self.paging.due())
             self.schedule()
             if not self.processes:
                 self._check()
 
     def schedule(self) -> None:
         """Apply what the scheduler decides."""
-        if self.broken or self._stopped or not self._up.is_set():
-            return
+        if not (self.broken or self._stopped) and self._up.is_set():
+            self._assign()
+        self.on_room()
+
+    def _assign(self) -> None:
         now = self._clock()
         for change in self.scheduler.assign(now, self.paging.settle()):
             process = self.processes[change.pid]
@@ -254,7 +253,7 @@ class Served:
                 self.evictions += 1
                 if process.state is State.RUNNING:
                     process.move(Event.REVOKE, now)
-                self._send(*self.paging.revoke(process, now), *self.paging.due())
+                self.send(*self.paging.revoke(process, now), *self.paging.due())
         if self._timer is not None:
             self._timer.cancel()
         self._timer, due = None, self.scheduler.due
@@ -270,7 +269,8 @@ class Served:
         except ValueError as error:
             _log.error("the books are wrong", model=self.card.id, error=str(error))
 
-    def _send(self, *commands: port.Signal) -> None:
+    def send(self, *commands: port.Signal) -> None:
+        """Tell the engine."""
         for command in commands:
             self.engine.send(command)
 
@@ -308,7 +308,7 @@ class Served:
         answers = [output.pid for output in step.outputs if output.tokens]
         used, due = self.paging.observe(step)
         self.scheduler.commit(used, answers)
-        self._send(*due)
+        self.send(*due)
         taken = [(self.processes[o.pid], o) for o in step.outputs if o.pid in self.processes]
         self._host.deliver(taken)
         self.schedule()
@@ -334,6 +334,7 @@ class Served:
             for process in list(self.processes.values()):
                 if process.pid in self.processes:  # else it has ended with its parent
                     self._host.fail(process, "engine_failed")
+            self.on_room()
         else:
             self._restart = self._loop.create_task(self._start_again())
 

@@ -18,7 +18,7 @@ The scheme is start-time fair queueing (Goyal, Vin, Cheng 1996) with virtual fin
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from math import inf
 
@@ -45,6 +45,7 @@ class _Share:
     weight: float
     rank: int
     time: float = 0.0
+    lane: str = ""
     active: bool = False
     place: tuple[float, int, int] | None = None  # in its account's heap, while it waits
     since: float = 0.0  # the time within its account when it began to wait
@@ -64,10 +65,10 @@ class Shares:
         self._accounts: dict[int, _Account] = {}
         self._shares: dict[int, _Share] = {}
         self._active = 0  # owners
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by lane
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._waiting.total()
 
     def __contains__(self, pid: int) -> bool:
         """Whether the process waits."""
@@ -95,6 +96,22 @@ class Shares:
             share.account.weight += weight - share.weight
         share.weight, share.rank = weight, rank
         self._place_again(pid, share)
+
+    def set_lane(self, pid: int, lane: str) -> None:
+        """Count a process among those of a lane."""
+        share = self._shares[pid]
+        waits = share.place is not None
+        self._waiting[share.lane] -= waits
+        self._waiting[lane] += waits
+        share.lane = lane
+
+    def waiting(self, lane: str) -> int:
+        """How many of a lane wait."""
+        return self._waiting[lane]
+
+    def lane(self, pid: int) -> str:
+        """The process's lane."""
+        return self._shares[pid].lane
 
     def set_deadline(self, pid: int, deadline: float) -> None:
         """Change a process's deadline; infinity is none."""
@@ -139,7 +156,7 @@ class Shares:
         share = self._shares[pid]
         if share.place is None:
             share.since = share.account.inner
-            self._waiting += 1
+            self._waiting[share.lane] += 1
             self._place(pid, share, arrival)
 
     def leave(self, pid: int) -> None:
@@ -147,7 +164,7 @@ class Shares:
         share = self._shares[pid]
         if share.place is not None:
             share.place = None
-            self._waiting -= 1
+            self._waiting[share.lane] -= 1
 
     def take(self, turn: int, pid: int) -> None:
         """The process, which waits, is served in its own turn or in that of another."""

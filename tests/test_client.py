@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -208,6 +209,33 @@ def test_a_deadline_is_kept_missed_or_refused(long_client):
     with pytest.raises(ResourceError, match="DEADLINE_UNREACHABLE") as caught:
         long_client.exec("hi", deadline_ms=1, max_tokens=1000)
     assert caught.value.details["estimate_ms"] > 1
+
+
+def test_a_lane_that_is_full_refuses_with_what_it_knows_or_has_its_clients_wait(make_kernel):
+    env = {"AGENTKERNEL_ENGINE__SLOTS": "1", "AGENTKERNEL_ENGINE__CONTEXT": "32768"}
+    env["AGENTKERNEL_LIMITS__QUEUED_BATCH"] = "1"
+    kernel = make_kernel(env=env)
+    with Client(kernel.host, kernel.port) as client, Client(kernel.host, kernel.port) as other:
+        running, queued = endless(client), client.exec("hi", lane="batch", max_tokens=4)
+        assert client.process_status(queued.pid).lane == "batch"
+        with pytest.raises(ResourceError, match="BUSY") as caught:
+            client.exec("hi", lane="batch")
+        assert (caught.value.details["queued"], caught.value.details["position"]) == (1, 2)
+        assert client.status().lanes["queued_batch"] == 1
+        places = []
+        client.watch(lambda event: places.append(event.pid) if event.kind == "queued" else None)
+        client.ping()
+        done = []
+        waiting = threading.Thread(
+            target=lambda: done.append(other.exec("hi", lane="batch", wait=True, max_tokens=4).read())
+        )
+        waiting.start()
+        while not places:
+            client.ping()
+        client.kill(running.pid)
+        waiting.join()
+        assert len(done) == 1
+        assert queued.read()
 
 
 def test_waiting_too_long_is_a_retryable_error(long_client):

@@ -106,6 +106,7 @@ engine.link
 estimates
 paging
 serving
+lanes
 admission
 models
 syscalls.errors

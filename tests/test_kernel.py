@@ -141,7 +141,8 @@ def test_the_queue_for_a_slot_is_bounded_and_its_refusal_says_how_long_it_is(tmp
         for _ in range(3):
             await bench.exec(max_tokens=2)
         error = await refused(bench.exec())
-        assert (error.code, error.details) == ("BUSY", {"queued": 2})
+        unknown = dict.fromkeys(("estimate_ms", "retry_after_ms"))
+        assert (error.code, error.details) == ("BUSY", {"queued": 2, "position": 3, **unknown})
         bench.step(2)
         await bench.exec(max_tokens=2)
         bench.finish()

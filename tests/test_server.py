@@ -86,6 +86,35 @@ def test_a_reset_does_what_on_disconnect_says_in_every_phase(demo, policy, phase
     run(main())
 
 
+def test_an_exec_that_waits_goes_with_its_connection_and_stays_when_that_only_says_no_more(demo):
+    settings = {"engine": {"slots": 1}, "limits": {"queued": 1}}
+
+    async def main():
+        async with scripted_server(demo, auto=False, settings=settings) as bench:
+            admission = bench.kernel.admission
+            async with Peer.connect(bench.port) as first, Peer.connect(bench.port) as lost:
+                await first.ask("EXEC me - one")
+                await first.ask("EXEC me - two")
+                await lost.send(b"EXEC me - wait=true; three\n")
+                await until(lambda: len(admission._waiting) == 1)
+                async with Peer.connect(bench.port) as patient:
+                    await patient.send(b"EXEC me - wait=true; four\nPING me 0\n")
+                    patient.writer.write_eof()
+                    await until(lambda: len(admission._waiting) == 2)
+                    reset(lost)
+                    await until(lambda: len(admission._waiting) == 1)
+                    await first.ask("KILL me - 1")
+                    started, pong = await patient.reply(), await patient.reply()
+                    assert started.payload.startswith(b"Process Started PID: 4 ")
+                    assert pong.payload == b"PONG"
+                    await first.ask("KILL me - 2")
+                    while bench.engines[-1].step():
+                        pass
+                    assert b"tokens_generated=3" in (await patient.rest())[-1].payload
+
+    run(main())
+
+
 def test_a_slow_reader_holds_its_own_process_and_nobody_else(demo):
     settings = {"server": {"port": 0, "output_bytes": 1000}, "engine": {"context": 16384}}
 

@@ -13,6 +13,7 @@ from agentkernel.cli.output import Format, format_option, show_record, show_rows
 from agentkernel.cli.streaming import Questions, show_stream
 from agentkernel.cli.target import Target, target_options
 from agentkernel.jail.port import Trust
+from agentkernel.plan import LANES
 from agentkernel.process import NICEST, PRIORITIES
 from agentkernel.request import WORKLOADS
 
@@ -52,6 +53,8 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--deadline-ms", type=click.IntRange(1), help="Be through with the answer by then.")
 @click.option("--ttft-ms", type=click.IntRange(1), help="Begin the answer by then.")
 @click.option("--max-wall-ms", type=click.IntRange(1), help="End by then, whatever it is about.")
+@click.option("--lane", type=click.Choice(LANES), help="Queue that it is admitted to.")
+@click.option("--wait", is_flag=True, default=None, help="Where that is full, wait.")
 @click.option("--raw", is_flag=True, default=None, help="No chat template: the prompt as it is.")
 @click.option("--grammar", type=_text_file, metavar="FILE", help="GBNF grammar of the answer.")
 @click.option("--json-schema", type=_json_file, metavar="FILE", help="JSON schema of the answer.")

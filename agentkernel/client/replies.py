@@ -104,6 +104,7 @@ class KernelStatus(msgspec.Struct):
     scheduler: dict[str, int] = {}
     engine: EngineState | None = None
     images: dict[str, int] = {}
+    lanes: dict[str, int] = {}
     tools: ToolState | None = None
 
 
@@ -143,7 +144,10 @@ class ProcessStatus(msgspec.Struct):
     missed: str = ""
     cpu_secs: float = 0.0
     kv_byte_secs: int = 0
+    lane: str = ""
     queue_position: int | None = None
+    lane_position: int | None = None
+    estimate_ms: int | None = None
     times: dict[str, float] = {}
 
 

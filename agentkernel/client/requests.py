@@ -29,7 +29,10 @@ class Request(Generic[T]):
 
 
 class ExecOptions(TypedDict, total=False):
-    """What EXEC takes beside the prompt; left out, the kernel's defaults hold. `from_` is its key `from`."""
+    """What EXEC takes beside the prompt; left out, the kernel's defaults hold. `from_` is its key `from`.
+
+    While an EXEC with `wait` waits, so does what its connection is asked for after it.
+    """
 
     raw: bool
     max_tokens: int
@@ -48,6 +51,8 @@ class ExecOptions(TypedDict, total=False):
     deadline_ms: int
     ttft_ms: int
     max_wall_ms: int
+    lane: Literal["interactive", "batch", "background"]
+    wait: bool
     on_disconnect: Literal["kill", "detach", "suspend"]
     share: str
     interactive: bool

@@ -76,6 +76,13 @@ def test_detach_prints_the_pid_and_the_process_runs_on(ak, long_kernel, client_o
     client.kill(pid)
 
 
+def test_it_is_admitted_to_its_lane_and_may_wait_for_that(ak, long_kernel, client_of, endless):
+    result = ak(*endless, "--detach", "--lane", "background", "--wait", kernel=long_kernel)
+    client = client_of(long_kernel)
+    assert client.process_status(int(result.stdout)).lane == "background"
+    client.kill(int(result.stdout))
+
+
 def test_its_wall_time_ends_it(ak, long_kernel, endless):
     result = ak(*endless, "--max-wall-ms", "300", "--deadline-ms", "9999999", kernel=long_kernel)
     assert result.returncode == 1

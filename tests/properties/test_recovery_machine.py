@@ -16,6 +16,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentkernel.journal.opening import FILE_NAME
 from agentkernel.journal.store import Journal
+from agentkernel.plan import LANES
 from agentkernel.process import PRIORITIES, Process
 from agentkernel.recording import Recorder
 from agentkernel.records import Saved
@@ -50,6 +51,7 @@ asked = st.builds(
             "priority": st.sampled_from(PRIORITIES),
             "stop": st.sampled_from([[], ["four"]]),
             "nice": st.sampled_from([0, 7]),
+            "lane": st.sampled_from(LANES),
             "deadline_ms": st.sampled_from([None, 5, 60_000, 600_000]),
             "ttft_ms": st.sampled_from([None, 5, 60_000]),
             "max_wall_ms": st.sampled_from([None, None, 5, 90_000]),
