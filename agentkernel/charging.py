@@ -77,7 +77,7 @@ class Charging(Processes):
             process.changed()
             self._tell(process, process.bounds, used, due)
             self._wrap_up([process])
-        if process.bounds.is_over(used):
+        if process.bounds.is_over(used + process.lent):
             self._end(process, Event.FINISH, "quota")
         else:
             rates = Quota(wall_secs=1.0, kv_byte_secs=process.meter.held.size)

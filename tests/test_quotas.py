@@ -272,6 +272,21 @@ def test_a_child_is_lent_a_part_of_all_that_is_limited(tmp_path: Path) -> None:
     run(main())
 
 
+def test_what_is_lent_of_bytes_held_is_not_the_parents_meanwhile(tmp_path: Path) -> None:
+    async def main() -> None:
+        said = {"go": call("spawn", prompt="sleep"), "sleep": call("sleep", seconds=999)}
+        bench = await calling(tmp_path, said)
+        limits = {"max_kv_byte_secs": 1e6}
+        parent = await bench.exec("go", limits=limits)
+        await rest(bench)
+        assert parent.lent.kv_byte_secs > 7e5
+        held = bench.kernel.models.current().paging.held(1).size
+        await asyncio.sleep(2.6e5 / held)
+        assert (parent.reason, parent.meter.byte_secs < 3e5) == ("quota", True)
+
+    run(main())
+
+
 # What is put into contexts
 
 

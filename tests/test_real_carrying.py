@@ -23,7 +23,7 @@ FREE = {
     "grammar": ENDLESS,
     "seed": 3,
     "deterministic": True,
-    "max_tokens": 80,
+    "max_tokens": 300,
 }
 
 
