@@ -10,17 +10,15 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from agentkernel.alarms import Alarms
 from agentkernel.config import Config
 from agentkernel.errors import KernelError
 from agentkernel.process import Event, Owner, Process, State
 from agentkernel.processes import Processes
 from agentkernel.quotas import NO_BOUNDS, Account, Bounds, Quota
-
-_TICK = 1e-3  # seconds: a timer may be early by the clock's resolution
 
 
 class Charging(Processes):
@@ -28,7 +26,7 @@ class Charging(Processes):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._clocks: dict[int | str, asyncio.TimerHandle] = {}  # by PIDs, and names of owners
+        self._clocks = Alarms()  # of limits that time brings near
 
     # What clients ask for
 
@@ -46,7 +44,7 @@ class Charging(Processes):
             raise KernelError("FORBIDDEN", "quotas of owners are an administrator's to set")
         account = self.accounts.of(name)
         self.accounts.bind(name, account.bounds.changed(changes))
-        self._stop_clock(name)
+        self._clocks.drop(name)
         self._see_owner(name)
         self._use_up(name)
         return self.accounts.of(name)
@@ -147,34 +145,22 @@ class Charging(Processes):
 
     def _look_again(self, who: int | str, seconds: float | None, look: Callable[[], None]) -> None:
         """Unless that is arranged already."""
-        if seconds is None or seconds == math.inf or who in self._clocks:
-            return
-        loop = asyncio.get_running_loop()
-        self._clocks[who] = loop.call_later(max(seconds, _TICK), self._look_now, who, look)
-
-    def _look_now(self, who: int | str, look: Callable[[], None]) -> None:
-        del self._clocks[who]
-        look()
-
-    def _stop_clock(self, who: int | str) -> None:
-        if (clock := self._clocks.pop(who, None)) is not None:
-            clock.cancel()
+        if seconds is not None and who not in self._clocks:
+            self._clocks.set(who, self.clock() + seconds, look)
 
     # Beginnings and ends
 
     def _enlist(self, process: Process) -> None:
         """See `Processes._enlist`."""
         super()._enlist(process)
-        self._stop_clock(process.owner.name)  # its seconds go faster from now on
+        self._clocks.drop(process.owner.name)  # its seconds go faster from now on
         self.charged(process)
 
     async def close(self) -> None:
         """No time passes any more."""
-        for clock in self._clocks.values():
-            clock.cancel()
-        self._clocks.clear()
+        self._clocks.close()
 
     def _end(self, process: Process, event: Event, reason: str) -> None:
         """See `Processes._end`."""
-        self._stop_clock(process.pid)
+        self._clocks.drop(process.pid)
         super()._end(process, event, reason)

@@ -313,7 +313,7 @@ class Kernel(Replaying):
         process.quota_syscalls = others.pop("max_syscalls", process.quota_syscalls)
         process.bounds = process.bounds.changed(others)
         process.changed()
-        self._stop_clock(pid)
+        self._clocks.drop(pid)
         if process.tokens_left <= 0:
             self._end(process, Event.FINISH, "quota")
         else:

@@ -65,7 +65,7 @@ class Processes:
         self.recorder = Recorder(open_journal(config), self.clock)
         self.accounts = Accounts(self.recorder, self.clock)
         self.drivers = Drivers()
-        self.alarms = Alarms(self._ring)
+        self.alarms = Alarms()  # of deadlines
         self.readers = Readers(self.recorder.output)
         # What an earlier process left stays its own.
         first = max(self.recorder.journal.next_pid, greatest(Path(config.workspace)) + 1)
@@ -219,7 +219,8 @@ class Processes:
     def _watch(self, process: Process) -> None:
         """Ring when something of the process is due, and from time to time to write down how old it is."""
         alarm = due.alarm(process)
-        self.alarms.set(process.pid, min(alarm, self.clock() + _NOTED) if alarm < inf else alarm)
+        alarm = min(alarm, self.clock() + _NOTED) if alarm < inf else alarm
+        self.alarms.set(process.pid, alarm, partial(self._ring, process.pid))
 
     def _settle(self, child: Process) -> None:
         """What the child didn't use of its parent's quota is the parent's again, if that lives."""
