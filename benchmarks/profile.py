@@ -8,6 +8,8 @@ engine with the library's own functions. A profile costs time itself: nothing is
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,11 @@ from benchmarks.machine import ROOT
 
 _SECONDS, _STORMING = 8, 64
 _PY_SPY = (str(Path(sys.executable).with_name("py-spy")), "record", "--rate", "200", "--format", "flamegraph")
+_FRAME = re.compile(
+    r"<title>(?P<name>[^<]*?) \([^<()]*samples[^<()]*\)</title>"
+    r"<rect [^>]*?width=\"(?P<width>[0-9.]+)%\"[^>]*><text [^>]*>(?=</text>)"
+)
+_ACROSS = 1.7  # characters that have room in a hundredth of the picture
 _SHORT = ("PING", "STATUS", "PS", "GET_GEN")
 
 
@@ -57,6 +64,21 @@ def _record(pid: int, path: Path, seconds: int, *options: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not path.exists():
         raise BenchError(f"py-spy: {done.stderr.strip()[-300:]}")
+    path.write_text(plain(path.read_text("utf-8"), path.stem), encoding="utf-8")
+
+
+def plain(picture: str, title: str) -> str:
+    """The picture alone, its frames named, without its program and with a title that names no folder here."""
+    picture = re.sub(r'<script.*?</script>|<!--.*?-->| onload="[^"]*"', "", picture, flags=re.DOTALL)
+    picture = re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", picture)
+    return _FRAME.sub(lambda frame: frame[0] + _label(frame["name"], float(frame["width"])), picture)
+
+
+def _label(name: str, width: float) -> str:
+    """As much of the name as a frame of so many per cent has room for."""
+    room = int(width * _ACROSS)
+    whole = html.unescape(name)
+    return html.escape(whole if len(whole) <= room else whole[: room - 2] + "..") if room > len("f..") else ""
 
 
 def _engine(kernel: Kernel) -> psutil.Process:
