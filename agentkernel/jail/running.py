@@ -186,7 +186,7 @@ class Running:
     def outcome(self) -> Outcome | str:
         """What to tell when nothing of it is left, or why it could not be made."""
         ms = (time.monotonic() - self._began) * 1000
-        if not self.killed:
+        if self.killed != "output":
             self.read()
         reason = self._reason()
         failure = "" if reason else self._failure()

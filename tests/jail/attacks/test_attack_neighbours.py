@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentkernel.jail.port import Job
-from tests.jail.attacks.attack import PYTHON, QUICK, seen
+from tests.jail.attacks.attack import PATIENT, PYTHON, seen
 from tests.jail.attacks.payloads import ATTACKS
 from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, meet, pipe, running
 
@@ -114,7 +114,7 @@ def test_an_attack_that_defies_its_end_is_gone_when_it_was_cancelled(scene: Scen
         with scene.process() as (owner, facts):
             up = pipe(facts, "up")
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
-            job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=QUICK)
+            job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=PATIENT)
             alive = asyncio.ensure_future(scene.jail.run(job))
             await meet(up, alive)
             assert running(facts.token)
@@ -134,7 +134,7 @@ def test_an_attack_dies_with_the_process_that_it_belongs_to(scene: Scene) -> Non
         with scene.process() as (owner, facts):
             up = pipe(facts, "up")
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
-            job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=QUICK)
+            job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=PATIENT)
             alive = asyncio.ensure_future(scene.jail.run(job))
             await meet(up, alive)
             scene.jail.forget(owner)

@@ -18,7 +18,7 @@ import pytest
 from agentkernel.errors import KernelError
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
-from tests.jail.attacks.attack import PYTHON, QUICK
+from tests.jail.attacks.attack import PATIENT, PYTHON
 from tests.jail.attacks.scene import DEFIANT, Scene, meet, pipe, running
 
 Act = Callable[[Spawner, asyncio.Task[Outcome]], Coroutine[Any, Any, None]]
@@ -39,7 +39,7 @@ def _in_the_midst(scene: Scene, act: Act) -> None:
             jail = Spawner(command=scene.command)
             await jail.start()
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
-            job = Job("defiant", owner, argv, workspace=facts.workspace, limits=QUICK)
+            job = Job("defiant", owner, argv, workspace=facts.workspace, limits=PATIENT)
             alive = asyncio.create_task(jail.run(job))
             await meet(up, alive)
             spawners.append(jail.os_pid)
