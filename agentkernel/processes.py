@@ -106,6 +106,7 @@ class Processes:
             check_deadlines(process, served, self.clock())
         except KernelError:
             served.close(process)
+            self.accounts.withdraw(process)
             raise
         if process.turn_over:
             process.move(Event.WAIT, self.clock(), Wait.INPUT)

@@ -75,9 +75,7 @@ class Turns(Charging):
         process.waiting_before = None  # RESUME has it wait for input
         process.wrap_up = ""
         process.changed()
-        if process.state is State.SUSPENDED:
-            process.waiting_before = None  # the call that the turn ended with has its result
-        else:
+        if process.state is not State.SUSPENDED:
             process.move(Event.WAIT, self.clock(), Wait.INPUT, reason)
             self._served(process).set_runnable(process, runnable=False)
         generated = process.turn_before + process.turn_tokens

@@ -225,6 +225,7 @@ def test_what_cannot_be_done_in_time_is_refused_and_leaves_nothing(tmp_path: Pat
         assert error.details == {"estimate_ms": 10}
         served = bench.kernel.models.current()
         assert (len(bench.kernel.table), served.users, len(bench.screen.ends)) == (0, 0, 0)
+        assert bench.kernel.accounts.of(ME.name).live == 0
         served.scheduler.check_integrity()
         await bench.exec("ten tokens", deadline_ms=510, ttft_ms=10, max_tokens=50, key="k")
         error = await refused(bench, ttft_ms=100)  # a quantum, and the prompt that is being read, come first

@@ -374,10 +374,9 @@ class Gate:
         self._host.waits(process, Wait.ANSWER)
         self._host.emit_of(process, "question", call=number, question=question, seconds=seconds)
         try:
-            answer: str = await self._asked("answer", process, question, seconds)
+            return str(await self._asked("answer", process, question, seconds))
         except TimeoutError:
             raise ToolError("TIMEOUT", f"nobody answered within {seconds:g} seconds") from None
-        return answer
 
     async def spawn(self, parent: Process, asked: Spawn) -> Child:
         """A child of the process. Raises ToolError."""
