@@ -17,6 +17,7 @@ import click
 
 from agentkernel import __version__
 from agentkernel.cli.audit import audit
+from agentkernel.cli.bench import bench
 from agentkernel.cli.checkpoints import checkpoint, checkpoints, restore
 from agentkernel.cli.doctor import doctor
 from agentkernel.cli.failure import exit_code, say
@@ -41,7 +42,7 @@ _USAGE = 2
 _COMMANDS = (
     *(serve, run, attach, output, ps, wait, kill, term, suspend, resume, answer, approve, deny),
     *(quota, checkpoint, restore, checkpoints, models, snapshots, tools, workspace, status, why, mem, logs),
-    *(audit, journal, replay, doctor, config),
+    *(audit, journal, replay, doctor, config, bench),
 )
 
 
