@@ -22,6 +22,7 @@ from agentkernel.plan import NO_DEADLINES, Deadlines, Input, Lane, Letter, Plan
 from agentkernel.process import Owner, Priority, Process, State, TurnEnd, Wait, WrapUp, phase_of
 from agentkernel.quotas import NO_BOUNDS, NO_QUOTA, Books, Bounds, Meter, Quota
 
+_LEARNT = frozenset(Plan.__struct_fields__[Plan.__struct_fields__.index("schemas") + 1 :])
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
 
@@ -201,7 +202,13 @@ def replayed(records: Iterable[tuple[int, str, bytes]], now: float) -> dict[int,
 
 
 def _digest(plan: Plan, fingerprint: str) -> bytes:
-    return blake2b(encode((plan, fingerprint)), digest_size=16).digest()
+    """What plans have learnt to say since digests are kept counts where it is said: old ones stay true."""
+    said = {
+        field.name: value
+        for field in msgspec.structs.fields(Plan)
+        if (value := getattr(plan, field.name)) != field.default or field.name not in _LEARNT
+    }
+    return blake2b(encode((said, fingerprint)), digest_size=16).digest()
 
 
 def _replay(process: Process, kind: str, record: Any, now: float) -> None:

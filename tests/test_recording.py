@@ -15,8 +15,10 @@ from agentkernel.errors import KernelError
 from agentkernel.journal.errors import JournalCorruptError
 from agentkernel.journal.opening import wal_of
 from agentkernel.journal.store import STANDS, Durability, Journal
-from agentkernel.process import Event, Process
+from agentkernel.plan import Message, Plan, Sampling
+from agentkernel.process import Event, Owner, Process
 from agentkernel.recording import Recorder
+from agentkernel.records import Birth
 from tests.by_hand import boot, run
 from tests.kept import MIXED, facts, without_threads
 from tests.test_process import process
@@ -360,3 +362,15 @@ def test_records_that_are_damaged_are_refused_by_name(tmp_path, damage):
         await bench.kernel.close()
 
     run(main())
+
+
+def test_a_plan_that_a_former_version_wrote_down_is_still_the_one_that_was_admitted():
+    sampling = Sampling(0.7, 0.9, 40, 0.0, 1.0, 5)
+    plan = Plan(
+        (Message("user", "hi"),), None, raw=False, sampling=sampling, max_tokens=9, stop=("x",), key="k"
+    )
+    digest = bytes.fromhex("77bfd177534ec6e5a05ae595f2df3253")  # of the journal's third form
+    Birth(Owner(1, "me"), plan, "demo", "ab" * 16, digest=digest).check()
+    other = msgspec.structs.replace(plan, rationale="asked for")
+    with pytest.raises(ValueError, match="not the one that was admitted"):
+        Birth(Owner(1, "me"), other, "demo", "ab" * 16, digest=digest).check()
