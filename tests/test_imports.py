@@ -93,7 +93,10 @@ engine.worker.jail
 engine.worker.text
 engine.worker.pacing
 engine.worker.images
+engine.worker.lookup
 engine.worker.sequence
+engine.worker.drafting
+engine.worker.answer
 engine.worker.batcher
 engine.worker.llama
 engine.worker.grammars

@@ -55,7 +55,7 @@ class Open(msgspec.Struct, tag=True):
     one is decoded a token at a time, by one thread, alone: its text depends on nobody else's. With `calls` a
     turn ends where a call does; `functions` (a JSON list, as templates take them) are told to the model, and
     with `schemas` (of arguments, by name) a call that has begun can only become one of these. A prompt
-    of more tokens than `room` is refused.
+    of more tokens than `room` is refused. With `prompt_lookup` a step may bring several tokens of it.
     """
 
     pid: int
@@ -80,6 +80,7 @@ class Open(msgspec.Struct, tag=True):
     functions: str = ""
     schemas: dict[str, str] = {}
 
+    prompt_lookup: bool = False
 
 class Append(msgspec.Struct, tag=True):
     """The next turn of a process; it runs again once it is granted. More tokens than `room` are refused."""
@@ -248,7 +249,7 @@ class Opened(msgspec.Struct, tag=True):
 
 
 class Output(msgspec.Struct, array_like=True):
-    """What a step did to one process.
+    """What a step did to one process; of one that drafts a step has an output for each token, in order.
 
     `tokens` are new in its context, `text` is whole UTF-8 characters; `end` is empty, or why its
     turn is over: stop, length, context_full, terminated, failed, call (then `calls` are what it asks for).
@@ -264,7 +265,10 @@ class Output(msgspec.Struct, array_like=True):
 
 
 class Step(msgspec.Struct, tag=True):
-    """One decode over all granted processes: tokens, milliseconds, threads; `prompt` were of prompts."""
+    """One decode over all granted processes: tokens, milliseconds, threads; `prompt` were of prompts.
+
+    Drafted tokens are among those of the batch, whether they were right or not.
+    """
 
     batch: int
     ms: float

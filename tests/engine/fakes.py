@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.batcher import Batcher, Row
+from agentkernel.engine.worker.drafting import Offer
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.sequence import reopen
 from agentkernel.plan import Sampling
@@ -55,14 +56,15 @@ class Slots:
         self.decoded: list[list[tuple[int, int]]] = []  # slot and number of tokens, by decode
         self.threads: list[int] = []
         self.fail: Callable[[Sequence[Row]], int] = lambda _rows: 0
-        self.last: dict[int, int] = {}  # slot by index of a row's last token
+        self.seen: dict[int, list[int]] = {}  # what a token whose logits are wanted saw, by its index
+        self.drops = True  # parts of a slot, too
 
     def decode(self, rows: Sequence[Row]) -> int:
         if code := self.fail(rows):
             return code
         assert len({row.slot for row in rows}) == len(rows)
         self.decoded.append([(row.slot, len(row.tokens)) for row in rows])
-        self.last, n = {}, 0
+        self.seen, n = {}, 0
         for row in rows:
             cells = self.cells[row.slot]
             assert row.start == len(cells)
@@ -71,11 +73,13 @@ class Slots:
             assert len(cells) <= self.context
             n += len(row.tokens)
             row.index = n - 1
-            if row.sample:
-                self.last[row.index] = row.slot
+            for place in range(row.draft + 1) if row.sample else ():
+                self.seen[row.index - place] = cells[: len(cells) - place]
         return 0
 
     def drop(self, slot: int, start: int = 0) -> bool:
+        if start and not self.drops:
+            return False
         del self.cells[slot][start:]
         return True
 
@@ -111,16 +115,29 @@ class Draw:
         self.draws = draws
 
     def draw(self, context: Slots, index: int) -> int:
-        cells = context.cells[context.last[index]]
         self.draws += 1
-        said = repr((self.seed, self.draws, self.seen, cells)).encode()
-        token = zlib.crc32(said) % (END + 1)
+        token = self.token(context.seen[index])
         if token != END:
             self.seen.append(token)
         return token
 
+    def token(self, cells: Sequence[int]) -> int:
+        said = repr((self.seed, self.draws, self.seen, cells)).encode()
+        return zlib.crc32(said) % (END + 1)
+
     def close(self) -> None:
         self.closed = True
+
+
+class Copy(Draw):
+    """Says mostly what stood behind the same two tokens before."""
+
+    def token(self, cells: Sequence[int]) -> int:
+        drawn = super().token(cells)
+        places = [n for n in range(2, len(cells)) if cells[n - 2 : n] == cells[-2:]]
+        if not places or zlib.crc32(repr((self.seed, self.draws)).encode()) % 8 == 0:
+            return drawn
+        return cells[places[-1]]
 
 
 class Bench:
@@ -134,10 +151,18 @@ class Bench:
         self.batcher = Batcher(Vocabulary(), self.slots, images, load)
         self.outputs: dict[int, list[port.Output]] = {}
 
-    def open(self, pid: int, prompt: Sequence[int], seed: int = 1, budget: int = 20, **fields) -> Draw:
+    def open(
+        self,
+        pid: int,
+        prompt: Sequence[int],
+        seed: int = 1,
+        budget: int = 20,
+        draw: type[Draw] = Draw,
+        **fields,
+    ) -> Draw:
         """A sequence; with `turn` one that goes on."""
         request = port.Open(pid=pid, sampling=SAMPLING, budget=budget, **fields)
-        sampler = Draw(seed)
+        sampler = draw(seed)
         self.batcher.add(reopen(Vocabulary(), request, list(prompt), sampler))
         self.outputs[pid] = []
         return sampler
@@ -180,3 +205,22 @@ def alone(
     bench.apply(port.Grant(1, 0))
     bench.run()
     return bench.outputs[1]
+
+
+class Always:
+    """Drafts of one length, whether they pay or not."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def choose(self, decoding: int, offers: Sequence[Offer], room: int) -> int:
+        return self._length if len(offers) * self._length <= room else 0
+
+    def observe(self, decoding: int, drafted: int, ms: float) -> None:
+        pass
+
+
+def always(bench: Bench, length: int) -> Bench:
+    """The bench, drafting always so many tokens."""
+    bench.batcher._drafter._lengths = Always(length)
+    return bench

@@ -1,9 +1,11 @@
-"""The batching loop: every granted sequence advances by one token, or by a chunk of its prompt, a step.
+"""The batching loop: a step advances granted sequences by a token, by a draft, or by a part of a prompt.
 
 Rules
 1. Tokens are the truth: `filled` counts how many of them the slot's KV holds, the rest is pending.
 2. One sequence's failure ends that sequence alone; only a fatal code of llama_decode ends the engine.
 3. Commands are applied between steps, in order; only a sequence whose image is being fetched waits for it.
+4. A draft is verified: what is drawn from the logits before each of its tokens is what is said, and behind
+   the first that differs nothing of the draft stays in the slot. Each token has an output of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agentkernel.calls import Found
 from agentkernel.engine import port
+from agentkernel.engine.worker.answer import say
+from agentkernel.engine.worker.drafting import Drafter
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
-from agentkernel.engine.worker.text import sentence_end
 
 _WHOLE = 1 - 1e-9  # a credit, but for rounding
 
@@ -30,12 +32,16 @@ class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExi
 
 @dataclass(slots=True)
 class Row:
-    """Tokens of one slot for the next decode; logits are wanted for the last when `sample`."""
+    """Tokens of one slot for the next decode; logits are wanted for the last when `sample`.
+
+    The last `draft` of them are drafted: then logits are wanted for these and for the one before.
+    """
 
     slot: int
     tokens: Tokens[int]
     start: int
     sample: bool
+    draft: int = 0
     soft: Any = None  # embeddings in place of the tokens, a row each
     index: int = -1  # of the row's last token in the batch, set by decode
 
@@ -72,7 +78,8 @@ class Batcher:
         self._seconds = load.max_step_ms / 1e3
         self._pacer = Pacer(load.max_step_ms, load.batch)
         self._cores = load.threads
-        self._tuners: dict[int, Tuner[Way]] = {}  # by the binary magnitude of the batch
+        self._tuners: dict[tuple[int, bool], Tuner[Way]] = {}  # by the binary magnitude of the batch
+        self._drafter = Drafter(context.context, load.batch)
         self._sequences: dict[int, Sequence] = {}
         self._runnable: dict[int, Sequence] = {}
         self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
@@ -182,29 +189,29 @@ class Batcher:
             return self._step_alone(exact)
         served = self._served()
         pending = [s.pending for s in served]
-        decoding = pending.count(1)
-        chunk = self._pacer.chunk(decoding)
+        drafts = self._drafter.drafts(served)
+        chunk = self._pacer.chunk(pending.count(1))
         self._turn += self._batch
         rows = []
         for i, n in compose(pending, self._batch, chunk, self._turn):
-            rows.append((served[i], self._row(served[i], n)))
+            rows.append((served[i], self._row(served[i], n, drafts.get(served[i].pid, ()))))
         tokens = sum(len(row.tokens) for _, row in rows)
-        prompt = tokens - sum(row.sample for _, row in rows)
-        tuner = self._tuner(0 if prompt else tokens)
+        prompt = tokens - sum(row.sample + row.draft for _, row in rows)
+        tuner = self._tuner(0 if prompt else tokens, drafts=bool(drafts))
         way = tuner.next
         # llama.cpp decodes at once what lies in ascending slots, and one by one what descends
         rows.sort(key=lambda item: item[1].slot, reverse=not way.together)
         self._context.set_threads(way.threads)
         began = time.perf_counter()
         code = self._context.decode([row for _, row in rows])
-        outputs = [self._advance(s, row) for s, row in rows] if code == 0 else self._one_by_one(rows, code)
+        outputs = self._advanced(rows) if code == 0 else self._one_by_one(rows, code)
         ms = (time.perf_counter() - began) * 1e3
         tuner.observe(tokens, ms)
         if prompt:
             self._pacer.observe(tokens, ms)
+        self._drafter.observe(outputs, ms)
         reading = {s.pid: s.filled for s, row in rows if not row.sample}
-        news = [output for output in outputs if output.tokens or output.end]
-        return port.Step(tokens, ms, way.threads, news, prompt, reading)
+        return port.Step(tokens, ms, way.threads, outputs, prompt, reading)
 
     def _step_alone(self, exact: list[Sequence]) -> port.Step:
         """Advance those whose every decode has one token and one thread, in turns with all others."""
@@ -219,14 +226,13 @@ class Batcher:
                 if code:
                     outputs += self._one_by_one([(sequence, row)], code)
                     break
-                outputs.append(self._advance(sequence, row))
+                outputs += self._advance(sequence, row)
                 if row.sample or time.perf_counter() >= until:
                     break
             until += share
         reading = {s.pid: s.filled for s in exact if s.pending > 1}
-        news = [output for output in outputs if output.tokens or output.end]
-        prompt = count - sum(bool(output.tokens) for output in news)
-        return port.Step(count, (time.perf_counter() - began) * 1e3, 1, news, prompt, reading)
+        prompt = count - sum(bool(output.tokens) for output in outputs)
+        return port.Step(count, (time.perf_counter() - began) * 1e3, 1, outputs, prompt, reading)
 
     def _served(self) -> list[Sequence]:
         """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
@@ -240,29 +246,33 @@ class Batcher:
             sequence.credit = max(0.0, sequence.credit - 1)
         return served
 
-    def _tuner(self, decoding: int) -> Tuner[Way]:
-        """The tuner of steps of about so many sequences; 0 for those that read prompts."""
-        size = decoding.bit_length()
-        if size not in self._tuners:
-            self._tuners[size] = Tuner(ways(self._cores, decoding or 1))
-        return self._tuners[size]
+    def _tuner(self, decoding: int, *, drafts: bool) -> Tuner[Way]:
+        """The tuner of steps of about so many sequences, or tokens with drafts; 0 while prompts are read."""
+        kind = decoding.bit_length(), drafts
+        if kind not in self._tuners:
+            self._tuners[kind] = Tuner(ways(self._cores, decoding or 1))
+        return self._tuners[kind]
 
-    def _row(self, sequence: Sequence, n: int) -> Row:
+    def _row(self, sequence: Sequence, n: int, draft: Tokens[int] = ()) -> Row:
         start, end = sequence.filled, sequence.filled + n
         slot = -1 if sequence.slot is None else sequence.slot
         soft = None if sequence.soft is None else sequence.soft[start:end]
         if soft is not None and len(soft):
             return Row(slot, sequence.tokens[start : start + len(soft)], start, sample=False, soft=soft)
-        return Row(slot, sequence.tokens[start:end], start, sample=end == len(sequence.tokens))
+        tokens = [*sequence.tokens[start:end], *draft]
+        return Row(slot, tokens, start, sample=end == len(sequence.tokens), draft=len(draft))
+
+    def _advanced(self, rows: list[tuple[Sequence, Row]]) -> list[port.Output]:
+        return [output for sequence, row in rows for output in self._advance(sequence, row)]
 
     def _one_by_one(self, rows: list[tuple[Sequence, Row]], code: int) -> list[port.Output]:
         """The batch failed as a whole: find out whose fault it is, so that the others go on."""
-        outputs = []
+        outputs: list[port.Output] = []
         for sequence, row in rows:
             if code < -1 or (len(rows) > 1 and (code := self._context.decode([row])) < -1):
                 raise FatalDecode(f"llama_decode returned {code}")
             if code == 0:
-                outputs.append(self._advance(sequence, row))
+                outputs += self._advance(sequence, row)
             else:
                 sequence.over = True
                 self._settle(sequence)
@@ -270,58 +280,33 @@ class Batcher:
                 outputs.append(port.Output(sequence.pid, [], b"", sequence.sampler.draws, end))
         return outputs
 
-    def _advance(self, sequence: Sequence, row: Row) -> port.Output:
-        """What the decode means for one sequence: its next token, its text, its end."""
-        sequence.filled += len(row.tokens)
+    def _advance(self, sequence: Sequence, row: Row) -> list[port.Output]:
+        """What the decode means for one sequence: its next token, and more while they are those drafted."""
         if not row.sample:
-            return port.Output(sequence.pid, [], b"", sequence.sampler.draws)
-        token, detector = sequence.sampler.draw(self._context, row.index), sequence.detector
-        found: Found | None = None
-        if self._model.ends(token):
-            found = None if detector is None else detector.finish()
-            text, end, new = sequence.text.flush(), "call" if found else "stop", []
-        else:
-            sequence.tokens.append(token)
-            new = [token]
-            if detector is not None:
-                data = self._model.marked(token)
-                sequence.fed += len(data)
-                found = detector.feed(data)
-            text, end = self._follow(sequence, token, found)
-        if end:
-            sequence.over = True
+            sequence.filled += len(row.tokens)
+            return []
+        outputs: list[port.Output] = []
+        first = len(row.tokens) - row.draft  # drafted one
+        sequence.filled += first - 1
+        for place in range(row.draft + 1):
+            sequence.filled += 1
+            token = sequence.sampler.draw(self._context, row.index - row.draft + place)
+            outputs.append(say(self._model, sequence, token, self._context.context))
+            if sequence.over or (place < row.draft and token != row.tokens[first + place]):
+                break
+        if len(outputs) <= row.draft and not self._cut(sequence, row.slot, sequence.filled):
+            self._drafter.give_up()
+        if sequence.over:
             self._settle(sequence)
-        draws, filled = sequence.sampler.draws, sequence.filled
-        calls = list(found.calls) if found and end == "call" else []
-        return port.Output(sequence.pid, new, text.encode(), draws, end, filled, calls)
+        return outputs
 
-    def _follow(self, sequence: Sequence, token: int, found: Found | None) -> tuple[str, str]:
-        """Text that the token makes safe, and why the turn ends with it, if it does."""
-        sequence.budget -= 1
-        sequence.said += 1
-        piece = self._model.piece(token)
-        if found:  # what the token says beyond the call is not shown
-            piece = piece[: max(0, len(piece) - (sequence.fed - found.end))]
-        text = sequence.text.feed(piece)
-        if sequence.text.stopped:
-            return text, "stop"
-        if sequence.grace is not None:
-            sequence.grace -= 1
-            cut = sentence_end(text)
-            if cut is not None:
-                return text[:cut], "terminated"
-        end = self._limit(sequence, found)
-        return (text + sequence.text.flush() if end else text), end
-
-    def _limit(self, sequence: Sequence, found: Found | None) -> str:
-        """Why the turn ends here, but for what the text itself says."""
-        if found:
-            return "call"
-        if sequence.grace is not None and sequence.grace <= 0:
-            return "terminated"
-        if sequence.budget <= 0:
-            return "length"
-        return "context_full" if len(sequence.tokens) >= self._context.context else ""
+    def _cut(self, sequence: Sequence, slot: int, end: int) -> bool:
+        """Forget what the sequence's slot holds from there on; False where that had to be everything."""
+        cut = self._context.drop(slot, end)
+        if not cut:
+            self._context.drop(slot)
+        sequence.filled = end if cut else 0
+        return cut
 
     def _grant(self, sequence: Sequence, grant: port.Grant) -> None:
         sequence.held = False
@@ -370,11 +355,10 @@ class Batcher:
         self._taken.pop(sequence.pid, None)
         sequence.tokens[splice.start : splice.end] = splice.tokens
         self._images.drop(sequence.pid)
+        if sequence.lookup is not None:
+            sequence.lookup.forget()
         if sequence.arriving is not None:
             sequence.arriving.prefix = min(sequence.arriving.prefix, splice.start)
         if sequence.slot is not None and sequence.filled > splice.start:
-            cut = self._context.drop(sequence.slot, splice.start)
-            sequence.filled = splice.start if cut else 0
-            if not cut:
-                self._context.drop(sequence.slot)
+            self._cut(sequence, sequence.slot, splice.start)
         self._settle(sequence)

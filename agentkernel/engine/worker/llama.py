@@ -19,6 +19,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from agentkernel.calls import syntaxes
 from agentkernel.engine.worker.batcher import Row
+from agentkernel.engine.worker.drafting import MOST
 
 _PART, _SEAM = 8192, 16  # characters of a long text tokenised at once; tokens that a seam may add
 
@@ -203,7 +204,7 @@ class Context:
         params.n_ctx, params.n_seq_max = slots * context, slots
         params.n_batch = params.n_ubatch = batch
         params.n_threads = params.n_threads_batch = threads
-        params.n_outputs_max = max(slots, 1)
+        params.n_outputs_max = slots + MOST
         params.kv_unified = False
         _last_words.clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
@@ -236,8 +237,8 @@ class Context:
                 seq_ids[n][0] = row.slot
                 position += 1
                 n += 1
-            if row.sample:
-                logits[n - 1] = 1
+            for place in range(n - 1 - row.draft, n) if row.sample else ():
+                logits[place] = 1
             row.index = n - 1
         batch.n_tokens = n
         code = int(lib.llama_decode(self.pointer, batch))

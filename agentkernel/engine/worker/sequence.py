@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from agentkernel.calls import Detector
 from agentkernel.engine import port
+from agentkernel.engine.worker.lookup import Lookup
 from agentkernel.engine.worker.text import TextStream
 
 
@@ -72,6 +73,7 @@ class Sequence:
     arriving: port.Grant | None = None  # until its image is fetched
     detector: Detector | None = None  # of the calls in this turn, where calls may be made
     fed: int = 0  # bytes of this turn that it has seen
+    lookup: Lookup | None = None  # where drafts are verified
 
     @property
     def pending(self) -> int:
@@ -123,4 +125,5 @@ def reopen(
         over=request.turn_over,
         detector=detector,
         fed=fed,
+        lookup=Lookup() if request.prompt_lookup else None,
     )
