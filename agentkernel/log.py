@@ -3,7 +3,8 @@
 Rules
 1. Logging neither raises nor blocks: lines are written by threads of their own, from bounded queues.
 2. What a queue has no room for is dropped, and the next line that is written says how many were.
-3. At exit what waits is written, for a bounded time.
+3. Lines that come within some milliseconds are written together: each alone would cost as much as they do.
+4. At exit what waits is written, for a bounded time.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import contextlib
 import logging
 import logging.handlers
 import os
-import queue
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,7 +28,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from agentkernel.config import Log
 
 _FILE_BYTES, _OLD_FILES = 10_000_000, 3  # the youngest of the old ones ends in .1
+_PARTS = 8  # that a file has at least: a part of it is never cut to fill it
 _QUEUED_LINES = 10_000
+_GATHER_SECONDS = 0.02  # from a line until it is written, with those that have come meanwhile
+_TOGETHER = 200  # lines
 _FLUSH_SECONDS = 1.0  # at exit, for whoever doesn't read standard error, or a slow disk
 
 
@@ -38,15 +42,16 @@ def configure(settings: Log, file: Path | None = None, redact: Processor | None 
     """
     terminal = sys.stderr is not None and sys.stderr.isatty()
     json = settings.format == "json" or (settings.format == "auto" and not terminal)
-    tee = [] if file is None else [_Tee(_Writer(_JsonFile(file).write))]
+    last = _as_json if json else structlog.dev.ConsoleRenderer()
+    if file is not None:
+        last = _Tee(_Writer(_JsonFile(file).write), None if json else last)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([redact] if redact else []),
-            *tee,
-            _as_json if json else structlog.dev.ConsoleRenderer(),
+            last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.level.upper()]
@@ -70,40 +75,53 @@ def _as_json(logger: WrappedLogger, name: str, event: EventDict) -> str | bytes:
 
 
 class _Writer:
-    """A file of lines for loggers: written by a thread, with `write`."""
+    """A file of lines for loggers: written by a thread, with `write`, which gets whole lines."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._lines: queue.Queue[str | None] = queue.Queue(_QUEUED_LINES)
-        self._dropped = 0
+        self._lines: deque[str] = deque()
+        self._dropped = self._told = 0
+        self._some, self._last = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
         atexit.register(self._finish)
 
     def write(self, line: str) -> None:
         """Have the line written, or count it."""
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
+        if len(self._lines) >= _QUEUED_LINES:
             self._dropped += 1
+            return
+        self._lines.append(line)
+        if not self._some.is_set():
+            self._some.set()
 
     def flush(self) -> None:
-        """Nothing: the thread flushes each line."""
+        """Nothing: the thread flushes what it writes."""
 
     def _run(self) -> None:
-        told = 0
-        while (line := self._lines.get()) is not None:
-            with contextlib.suppress(OSError, ValueError):  # nobody reads, a full disk
-                if (dropped := self._dropped) > told:
-                    event = {"level": "warning", "part": "log", "event": "lines dropped"}
-                    self._write(f"{_render(None, '', {**event, 'count': dropped - told})!s}\n")
-                    told = dropped
-                self._write(line)
+        last = False
+        while not last:
+            self._some.wait()
+            last = self._last.wait(_GATHER_SECONDS)
+            self._some.clear()  # what comes from here on is seen now, or makes for another round
+            while self._lines:
+                dropped = self._dropped
+                lines = [self._lines.popleft() for _ in range(min(len(self._lines), _TOGETHER))]
+                with contextlib.suppress(OSError, ValueError):  # nobody reads, a full disk
+                    self._write("".join((self._gap(dropped), *lines)))
+                    self._told = dropped
+
+    def _gap(self, dropped: int) -> str:
+        """The line that says how many were dropped, if they were."""
+        if dropped == self._told:
+            return ""
+        event = {"level": "warning", "part": "log", "event": "lines dropped", "count": dropped - self._told}
+        return f"{_render(None, '', event)!s}\n"
 
     def _finish(self) -> None:
-        with contextlib.suppress(queue.Full):
-            self._lines.put(None, timeout=_FLUSH_SECONDS)
-            self._thread.join(_FLUSH_SECONDS)
+        self._last.set()
+        self._some.set()
+        self._thread.join(_FLUSH_SECONDS)
 
 
 def _to_standard_error() -> Callable[[str], None]:
@@ -121,14 +139,15 @@ def _to_standard_error() -> Callable[[str], None]:
 
 
 class _Tee:
-    """A processor that hands each event on to a writer as JSON too."""
+    """The last processor: hands each event on to a writer as JSON, and renders it, or gives that JSON."""
 
-    def __init__(self, writer: _Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: _Writer, render: Processor | None) -> None:
+        self._writer, self._render = writer, render
 
-    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-        self._writer.write(f"{_as_json(logger, name, dict(event))!s}\n")
-        return event
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> Any:
+        json = _as_json(logger, name, dict(event) if self._render else event)
+        self._writer.write(f"{json!s}\n")
+        return self._render(logger, name, event) if self._render else json
 
 
 class _JsonFile(logging.handlers.RotatingFileHandler):
@@ -143,9 +162,11 @@ class _JsonFile(logging.handlers.RotatingFileHandler):
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
 
-    def write(self, line: str) -> None:
-        """Append the line, beginning a new file when this one is full."""
-        self.emit(logging.makeLogRecord({"msg": line}))
+    def write(self, lines: str) -> None:
+        """Append the lines, beginning a new file where this one would be too long."""
+        fits = len(lines) * _PARTS < self.maxBytes
+        for part in (lines,) if fits else lines.splitlines(keepends=True):
+            self.emit(logging.makeLogRecord({"msg": part}))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Nothing: there is nowhere to complain."""

@@ -118,7 +118,34 @@ def test_what_a_full_queue_drops_is_counted_in_the_next_line(monkeypatch):
     may_write.set()
     writer._finish()
     told = '{"level": "warning", "part": "log", "event": "lines dropped", "count": 2}\n'
-    assert written == ["a\n", told, "b\n", "c\n"]
+    assert written == ["a\n", f"{told}b\nc\n"]
+
+
+def test_lines_that_come_together_are_written_together_and_in_order():
+    written, at_most = [], log._TOGETHER
+    writer = log._Writer(written.append)
+    lines = [f"{number}\n" for number in range(3 * at_most)]
+    for line in lines:
+        writer.write(line)
+    writer._finish()
+    assert "".join(written) == "".join(lines)
+    assert len(written) < len(lines) / 10
+
+
+def test_what_could_not_be_written_costs_no_later_line(monkeypatch):
+    monkeypatch.setattr(log, "_TOGETHER", 1)
+    written = []
+
+    def write(line):
+        if line == "b\n":
+            raise OSError
+        written.append(line)
+
+    writer = log._Writer(write)
+    for line in ("a\n", "b\n", "c\n"):
+        writer.write(line)
+    writer._finish()
+    assert written == ["a\n", "c\n"]
 
 
 def test_what_the_standard_library_reports_is_in_the_file(tmp_path):
