@@ -107,9 +107,11 @@ class Lifecycle(Calling):
     def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
         """Write down what a step brought, and then give it out."""
         used_up: dict[str, Process] = {}
+        over: set[int] = set()
         for process, output in outputs:
-            if output.tokens and process.exhausted:
+            if process.pid in over or (output.tokens and process.exhausted):
                 used_up[process.owner.name] = process
+                over.add(process.pid)
                 continue  # a step that was under way when the quota became less, or the owner's was used up
             start, text = process.offset, b"".join(_pieces(output))
             end = (output.end, tuple(output.calls)) if output.end else None
@@ -134,7 +136,7 @@ class Lifecycle(Calling):
             start += len(text)
         if output.end and process.turn_end is not None:
             self._turn_over(process, *process.turn_end)
-        elif process.tokens_left <= 0 and start == process.offset:
+        elif process.tokens_left <= 0 and start == process.offset and process.turn_end is None:
             self._end(process, Event.FINISH, "quota")
         elif not keeps_up and process.state is State.RUNNING:
             process.move(Event.WAIT, self.clock(), Wait.OUTPUT)

@@ -88,3 +88,4 @@ class Plan(msgspec.Struct, frozen=True):
     functions: str = ""  # a JSON list, which the model is told of
     schemas: dict[str, str] = {}  # of the only calls it can make, by name
     rationale: str = ""  # why it runs on its model, where that was chosen for it
+    prompt_lookup: bool = False

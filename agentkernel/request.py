@@ -107,6 +107,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_strategy: ContextStrategy = "stop"
     memory_prefix: bool = False
     deterministic: bool = False
+    prompt_lookup: bool = False
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     from_: SnapshotName | None = msgspec.field(default=None, name="from")
     share: Annotated[str, msgspec.Meta(pattern=r"^(owner|public|none|group:[\w.-]{1,64})\Z")] = "owner"
@@ -172,6 +173,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             context_strategy=self.context_strategy,
             memory_prefix=self.memory_prefix,
             deterministic=self.deterministic,
+            prompt_lookup=self.prompt_lookup,
             key=self.key or "",
             base=base,
             permits=self._permits(),
@@ -221,6 +223,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         if self.grammar and _depth(self.grammar) > _DEEPEST_GRAMMAR:
             raise KernelError("EXEC_INVALID", f"grammar nested deeper than {_DEEPEST_GRAMMAR}")
+        if self.prompt_lookup and self.deterministic:
+            raise KernelError("EXEC_INVALID", "deterministic takes no prompt_lookup")
         if self.tools is not None and self.allowed_tools is not None:
             raise KernelError("EXEC_INVALID", "either tools or allowed_tools")
         if self.constrain_tools and (self.grammar or self.json_schema is not None):

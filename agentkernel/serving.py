@@ -397,4 +397,5 @@ class Served:
             calls=plan.permits is not None,
             functions=plan.functions,
             schemas=plan.schemas,
+            prompt_lookup=plan.prompt_lookup,
         )

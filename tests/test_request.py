@@ -170,3 +170,8 @@ def test_a_hint_goes_before_the_guess_and_messages_count_by_their_last() -> None
     assert request(prompt="in short", capability="code").workload == "code"
     turns = [{"role": "user", "content": "python"}, {"role": "user", "content": "briefly"}]
     assert request(messages=turns).workload == "fast"
+
+
+def test_drafts_are_asked_for_and_not_of_who_is_decoded_a_token_at_a_time() -> None:
+    assert (plan().prompt_lookup, plan(prompt_lookup=True).prompt_lookup) == (False, True)
+    assert refusal(prompt_lookup=True, deterministic=True).code == "EXEC_INVALID"

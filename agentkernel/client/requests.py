@@ -59,6 +59,7 @@ class ExecOptions(TypedDict, total=False):
     context_strategy: Literal["stop", "slide", "summarize"]
     memory_prefix: bool
     deterministic: bool
+    prompt_lookup: bool
     key: str
     from_: str
     tools: Sequence[str]
