@@ -65,6 +65,7 @@ def _json_file(path: str) -> dict[str, Any]:
 @click.option("--trust", type=click.Choice(get_args(Trust)), help="What its tools run in.")
 @click.option("--key", help="Once a day: with a key that was used, that process is shown again.")
 @click.option("--deterministic", is_flag=True, default=None, help="The same text whatever else runs.")
+@click.option("--prompt-lookup", is_flag=True, default=None, help="Say faster what was said before.")
 @click.option("--detach", is_flag=True, help="Print the PID and leave the process running.")
 @target_options
 @format_option

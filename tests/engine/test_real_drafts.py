@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,14 +38,14 @@ class Bench:
         self.outputs: dict[int, list[port.Output]] = {}
         self.said: list[int] = []  # tokens of steps that decoded no prompt
 
-    def open(self, pid: int, text: str, **asked: object) -> None:
-        """A process in the slot before its PID."""
-        turns = {"sampling": GREEDY, "budget": 120, "messages": (Message("user", text),)}
+    def open(self, pid: int, text: str, said: Sequence[int] = (), **asked: object) -> None:
+        """A process in the slot before its PID, which has said so much."""
+        turns = {"sampling": GREEDY, "budget": 120 - len(said), "messages": (Message("user", text),)}
         request = port.Open(pid, **{**turns, **asked})  # type: ignore[arg-type]
         made = prompt.first_turn(self.model, request, 512)
         held = grammars.grammar(request, self.model.forms)
         chain = sampler.Sampler(self.model, request.sampling, held)
-        self.batcher.add(reopen(self.model, request, made.tokens, chain, made.closing))
+        self.batcher.add(reopen(self.model, request, [*made.tokens, *said], chain, made.closing))
         self.batcher.apply(port.Grant(pid, pid - 1))
         self.outputs[pid] = []
 
@@ -125,3 +125,17 @@ def test_as_many_may_be_drafted_as_there_is_memory_for(models_dir: Path) -> None
         made.run()
         assert max(made.said) == 18
         assert made.outputs[1][-1].end == made.outputs[2][-1].end == "length"
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_who_is_opened_again_amid_a_draft_goes_on_as_it_would_have(sampling: Sampling) -> None:
+    path, text = BUILTIN / f"{TINY}.gguf", ASKED[2]
+    outputs, _ = said(path, text, 15, sampling=sampling)
+    with bench(path, 15) as made:
+        for position in range(1, len(outputs), 9):
+            shown, tokens, _ = joined(outputs[:position])
+            turn = port.Turn(position, len(shown.encode()), outputs[position - 1].draws)
+            made.open(1, text, sampling=sampling, prompt_lookup=True, turn=turn, said=tokens)
+            made.run()
+            assert made.outputs[1] == outputs[position:]
+            made.batcher.apply(port.Close(1))
