@@ -31,7 +31,7 @@ from agentkernel.journal.store import STANDS, Journal
 from agentkernel.journal.upkeep import Retention
 from agentkernel.process import Owner, Process, TurnEnd
 from agentkernel.quotas import Books
-from agentkernel.records import Saved, Standing, Tokens, Took, Whole, books, encode, packed, replayed
+from agentkernel.records import Birth, Saved, Standing, Tokens, Took, Whole, books, encode, packed, replayed
 
 _log = log.get("journal")
 
@@ -54,12 +54,12 @@ def open_journal(config: Config) -> Journal:
 
 
 class _Kept:
-    """What the recorder knows of a live process: its tokens and records in the journal."""
+    """What the recorder knows of a live process: what never changes of it, its tokens and records there."""
 
-    __slots__ = ("fingerprint", "records", "soft", "tokens")
+    __slots__ = ("birth", "records", "soft", "tokens")
 
-    def __init__(self, fingerprint: str, tokens: int, *, soft: bool) -> None:
-        self.fingerprint, self.tokens, self.soft, self.records = fingerprint, tokens, soft, 1
+    def __init__(self, birth: Birth, tokens: int, *, soft: bool) -> None:
+        self.birth, self.tokens, self.soft, self.records = birth, tokens, soft, 1
 
 
 class Recorder:
@@ -84,12 +84,13 @@ class Recorder:
 
     def born(self, process: Process, fingerprint: str) -> None:
         """A process has begun; from now on its changes are written down."""
-        whole = Whole.of(process, fingerprint, self._clock())
+        birth = Birth.of(process, fingerprint)
+        whole = Whole.of(process, birth, self._clock())
         self.journal.begin(process.pid, process.owner.name, encode(whole))
         if process.plan.key:
             self.journal.claim(process.owner.name, process.plan.key, process.pid, time.time())
         self._owed += 1
-        self._watch(process, fingerprint)
+        self._watch(process, birth)
 
     def keyed(self, owner: Owner, key: str) -> int | None:
         """The PID of the owner's process that was started with the key within a day."""
@@ -210,7 +211,7 @@ class Recorder:
         """Every live process as it stood, oldest first, with the fingerprint of its model's file."""
         found = self._replayed(self.journal.replay())
         for process, fingerprint in found.values():
-            self._watch(process, fingerprint)
+            self._watch(process, Birth.of(process, fingerprint))
             self._recovered[process.pid] = process.called
         return [found[pid] for pid in sorted(found)]
 
@@ -229,7 +230,7 @@ class Recorder:
     def save(self, process: Process) -> Saved:
         """The live process as it stands now, for a checkpoint."""
         self.commit()
-        whole = Whole.of(process, self._kept[process.pid].fingerprint, self._clock())
+        whole = Whole.of(process, self._kept[process.pid].birth, self._clock())
         if not process.calling:
             return Saved(whole)
         begun = any(known.call == process.called for known in self.journal.calls(process.pid))
@@ -253,7 +254,7 @@ class Recorder:
         for process, saved, _ in returned:
             if saved.begun:
                 self._recovered[process.pid] = process.called
-            self._watch(process, saved.whole.birth.fingerprint)
+            self._watch(process, Birth.of(process, saved.whole.birth.fingerprint))
 
     def _replayed(self, records: Iterable[tuple[int, str, bytes]]) -> dict[int, tuple[Process, str]]:
         found = replayed(records, self._clock())
@@ -285,7 +286,7 @@ class Recorder:
 
     def _begin_anew(self, process: Process) -> None:
         kept = self._kept[process.pid]
-        self.journal.compact(process.pid, encode(Whole.of(process, kept.fingerprint, self._clock())))
+        self.journal.compact(process.pid, encode(Whole.of(process, kept.birth, self._clock())))
         kept.records = 1
 
     def _write_changes(self) -> None:
@@ -304,8 +305,8 @@ class Recorder:
             kept.soft = bool(process.soft)
             self._owed += 1
 
-    def _watch(self, process: Process, fingerprint: str) -> None:
-        self._kept[process.pid] = _Kept(fingerprint, len(process.tokens), soft=bool(process.soft))
+    def _watch(self, process: Process, birth: Birth) -> None:
+        self._kept[process.pid] = _Kept(birth, len(process.tokens), soft=bool(process.soft))
         process.edited = len(process.tokens)
         process.on_change = self._change
 
@@ -318,7 +319,8 @@ def _revival(process: Process, saved: Saved, output: list[bytes], now: float) ->
     if saved.begun:
         result = None if saved.result is None else saved.result.encode()
         call = Intent(process.called, process.calls[0].name, "", idempotent=False, result=result)
-    body = encode(Whole.of(process, saved.whole.birth.fingerprint, now))
+    birth = Birth.of(process, saved.whole.birth.fingerprint)
+    body = encode(Whole.of(process, birth, now))
     calls = process.called - process.calling
     return Revival(process.pid, process.owner.name, body, output, calls, call)
 

@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from agentkernel.plan import NO_DEADLINES, Deadlines, Input, Lane, Letter, Plan
 from agentkernel.process import Owner, Priority, Process, State, TurnEnd, Wait, WrapUp, phase_of
 from agentkernel.quotas import NO_BOUNDS, NO_QUOTA, Books, Bounds, Meter, Quota
 
+_PLAN = [(field.name, field.default) for field in msgspec.structs.fields(Plan)]
 _LEARNT = frozenset(Plan.__struct_fields__[Plan.__struct_fields__.index("schemas") + 1 :])
 _PACKED = "i"  # four bytes, signed: `port.SOFT` is negative
 
@@ -35,6 +37,13 @@ class Birth(msgspec.Struct, frozen=True):
     fingerprint: str
     client: int = 0
     digest: bytes = b""
+
+    @classmethod
+    def of(cls, process: Process, fingerprint: str) -> Birth:
+        """The process's."""
+        plan = process.plan
+        digest = _digest(plan, fingerprint)
+        return cls(process.owner, plan, process.model_id, fingerprint, process.client, digest)
 
     def check(self) -> None:
         """Raise ValueError unless the plan is that which was admitted."""
@@ -97,7 +106,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, process: Process, now: float) -> Standing:
         """How the process stands now."""
-        fields = {name: getattr(process, name) for name in _SAME}
+        fields = dict(zip(_SAME, _values(process), strict=True))
         letters, held = list(process.letters), process.meter.total(now)
         age, spent = process.elapsed(now), process.times(now)
         return cls(age=age, spent=spent, letters=letters, kv_byte_secs=held, **fields)
@@ -116,6 +125,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _OTHERS = ("age", "spent", "letters", "kv_byte_secs")
 _SAME = tuple(name for name in Standing.__struct_fields__ if name not in _OTHERS)
+_values = attrgetter(*_SAME)
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -127,11 +137,8 @@ class Whole(msgspec.Struct, frozen=True):
     soft: bytes = b""
 
     @classmethod
-    def of(cls, process: Process, fingerprint: str, now: float) -> Whole:
+    def of(cls, process: Process, birth: Birth, now: float) -> Whole:
         """The process now."""
-        plan = process.plan
-        digest = _digest(plan, fingerprint)
-        birth = Birth(process.owner, plan, process.model_id, fingerprint, process.client, digest)
         return cls(birth, Standing.of(process, now), packed(process.tokens), process.soft)
 
     def process(self, pid: int, now: float) -> Process:
@@ -204,9 +211,9 @@ def replayed(records: Iterable[tuple[int, str, bytes]], now: float) -> dict[int,
 def _digest(plan: Plan, fingerprint: str) -> bytes:
     """What plans have learnt to say since digests are kept counts where it is said: old ones stay true."""
     said = {
-        field.name: value
-        for field in msgspec.structs.fields(Plan)
-        if (value := getattr(plan, field.name)) != field.default or field.name not in _LEARNT
+        name: value
+        for name, default in _PLAN
+        if (value := getattr(plan, name)) != default or name not in _LEARNT
     }
     return blake2b(encode((said, fingerprint)), digest_size=16).digest()
 
