@@ -24,10 +24,10 @@ def tokens(text: str) -> list[int]:
     return [SPM_FIRST_BYTE + byte for byte in text.encode()]
 
 
-def request(text: str, limit: int, seed: int = 1, *, interactive: bool = False) -> bytes:
-    """EXEC's payload for BOS and the text, answered by exactly so many tokens a turn."""
-    fields = {"prompt": text, "raw": True, "max_tokens": limit, "seed": seed, "interactive": interactive}
-    return msgspec.json.encode(fields)
+def request(text: str, limit: int, seed: int = 1, **more: object) -> bytes:
+    """EXEC's payload for BOS and the text, with so many tokens an answer; `more` are fields of it."""
+    fields = {"prompt": text, "raw": True, "max_tokens": limit, "seed": seed}
+    return msgspec.json.encode(fields | more)
 
 
 def array(text: str) -> list[int]:
