@@ -16,23 +16,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import (
+    assign,
     calls,
     churn,
     crowd,
     decode,
     idle,
     index,
+    interactive,
     journal,
     kernel_cpu,
     latency,
     machine,
+    mixed,
     paging,
     parsing,
+    prediction,
     prefix,
     python_server,
     report,
     rounds,
     scheduling,
+    shares,
+    simulation,
     streams,
     tools,
 )
@@ -55,6 +61,12 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         paging,
         crowd,
         scheduling,
+        assign,
+        shares,
+        interactive,
+        mixed,
+        prediction,
+        simulation,
         journal,
         parsing,
         churn,
@@ -80,13 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             section = _run(name, Bench(options.smoke, options.models.resolve(), Path(scratch)))
         sections.append(section)
         _show(section)
-    smoke = ["--smoke"] if options.smoke else []
     result = report.Report(
         date=started,
         commit=revision,
         dirty=dirty,
         smoke=options.smoke,
-        command=["python", "-m", "benchmarks", *names, *smoke],
+        command=["python", "-m", "benchmarks", *names, *["--smoke"] * options.smoke],
         machine=machine.describe(),
         versions=machine.versions(),
         sections=sections,
@@ -129,8 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--smoke", action="store_true", help="a minute's run with few samples")
     parser.add_argument("--out", type=Path, help="folder of the report; default: reports/")
-    models = machine.ROOT / "benchmarks" / "build"
-    parser.add_argument("--models", type=Path, default=models, help="folder of the model files")
+    parser.add_argument("--models", type=Path, default=machine.ROOT / "benchmarks/build", help="models' folder")
     return parser
 
 
