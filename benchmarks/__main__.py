@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--smoke", action="store_true", help="a minute's run with few samples")
     parser.add_argument("--out", type=Path, help="folder of the report; default: reports/")
-    parser.add_argument("--models", type=Path, default=machine.ROOT / "benchmarks/build", help="models' folder")
+    parser.add_argument("--models", type=Path, default=machine.ROOT / "benchmarks/build", help="their folder")
     return parser
 
 
