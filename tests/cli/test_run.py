@@ -98,6 +98,13 @@ def test_what_cannot_be_done_in_time_is_refused(ak, kernel):
     assert result.stderr.startswith("agentkernel: DEADLINE_UNREACHABLE: the answer would take ")
 
 
+def test_prompt_lookup_is_asked_for(ak, kernel):
+    options = ("--prompt-lookup", "--max-tokens", "3")
+    assert ak("run", "hello", *options, kernel=kernel).returncode == 0
+    refused = ak("run", "hello", *options, "--deterministic", kernel=kernel)
+    assert refused.stderr == "agentkernel: EXEC_INVALID: deterministic takes no prompt_lookup\n"
+
+
 def test_ctrl_c_ends_this_process_only(ak, long_kernel, client_of, endless):
     client = client_of(long_kernel)
     other = client.exec("hi", grammar=ENDLESS, max_tokens=30_000)

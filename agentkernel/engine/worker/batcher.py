@@ -78,7 +78,7 @@ class Batcher:
         self._seconds = load.max_step_ms / 1e3
         self._pacer = Pacer(load.max_step_ms, load.batch)
         self._cores = load.threads
-        self._tuners: dict[tuple[int, bool], Tuner[Way]] = {}  # by the binary magnitude of the batch
+        self._tuners: dict[tuple[int, int], Tuner[Way]] = {}  # by binary magnitudes, see `_tuner`
         self._drafter = Drafter(context.context, load.batch)
         self._sequences: dict[int, Sequence] = {}
         self._runnable: dict[int, Sequence] = {}
@@ -197,7 +197,7 @@ class Batcher:
             rows.append((served[i], self._row(served[i], n, drafts.get(served[i].pid, ()))))
         tokens = sum(len(row.tokens) for _, row in rows)
         prompt = tokens - sum(row.sample + row.draft for _, row in rows)
-        tuner = self._tuner(0 if prompt else tokens, drafts=bool(drafts))
+        tuner = self._tuner(0 if prompt else len(rows), 0 if prompt else tokens - len(rows))
         way = tuner.next
         # llama.cpp decodes at once what lies in ascending slots, and one by one what descends
         rows.sort(key=lambda item: item[1].slot, reverse=not way.together)
@@ -246,11 +246,16 @@ class Batcher:
             sequence.credit = max(0.0, sequence.credit - 1)
         return served
 
-    def _tuner(self, decoding: int, *, drafts: bool) -> Tuner[Way]:
-        """The tuner of steps of about so many sequences, or tokens with drafts; 0 while prompts are read."""
-        kind = decoding.bit_length(), drafts
+    def _tuner(self, decoding: int, drafted: int = 0) -> Tuner[Way]:
+        """The tuner of steps of about so many sequences and drafted tokens; (0, 0) for reading prompts.
+
+        With drafts it begins with what is best without.
+        """
+        kind = decoding.bit_length(), drafted.bit_length()
         if kind not in self._tuners:
-            self._tuners[kind] = Tuner(ways(self._cores, decoding or 1))
+            known = self._tuner(decoding).chosen if drafted else None
+            found = ways(self._cores, decoding)
+            self._tuners[kind] = Tuner(sorted(found, key=lambda way: known is not None and way != known))
         return self._tuners[kind]
 
     def _row(self, sequence: Sequence, n: int, draft: Tokens[int] = ()) -> Row:

@@ -22,7 +22,8 @@ from agentkernel.engine.worker.sequence import Sequence
 
 MOST = 16
 _LENGTHS = (1, 3, 7, 15)  # tokens of a draft: with the token before it as many as fill a power of two
-_SAMPLE, _RECENT = 2, 5  # steps that are measured before they count, and that are counted
+_SAMPLE, _RECENT = 2, 9  # steps that are measured before they count, and that are counted
+_WORTH = 1.1  # times the tokens a second: what is less may be chance
 _STALE = 2048  # steps without one of a kind, after which what that kind took is not known any more
 _PATIENCE = 1.25  # times as long as without a draft those wait that have none
 _SUREST = 0.99
@@ -73,7 +74,8 @@ class Lengths:
         base = self._ms(decoding, 0)
         if base is None:
             return 0
-        best, most, least_ms = 0, decoding / base, base
+        plain, least_ms = decoding / base, base
+        best, most = 0, plain
         for length in _LENGTHS:
             drafted = sum(min(length, offer.tokens) for offer in offers)
             if drafted > room:
@@ -83,7 +85,7 @@ class Lengths:
             if decoding > len(offers) and least_ms > _PATIENCE * base:
                 break
             rate = (decoding + sum(offer.gain(length) for offer in offers)) / (measured or least_ms)
-            if rate > most:
+            if rate > _WORTH * plain and rate > most:
                 best, most = length, rate
                 if measured is None:
                     break
