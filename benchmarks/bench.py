@@ -55,6 +55,11 @@ class Bench:
         """Threads for the engine and for whatever it is compared with."""
         return self.pick(usable_cores(), 1)
 
+    @property
+    def threads_but_one(self) -> int:
+        """One fewer where there are several: what else runs takes nothing from a step, and steps are even."""
+        return max(1, self.threads - 1)
+
     def pick(self, full: _T, smoke: _T) -> _T:
         """The value for this run; a smoke run only shows that everything works."""
         return smoke if self.smoke else full

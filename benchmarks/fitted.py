@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agentkernel.cpu import usable_cores
 from benchmarks.bench import Bench, apart
 from benchmarks.observed import observe
 from benchmarks.simulator.costs import Costs, fit_moves, fit_steps
@@ -26,8 +25,8 @@ def calibration(bench: Bench, slots: int) -> list[Job]:
 
 
 def settings(bench: Bench, slots: int, context: int) -> dict[str, Any]:
-    """The engine's. It has a thread fewer than there are cores: what else runs takes nothing from a step."""
-    return {"slots": slots, "context": context, "threads": max(1, bench.pick(usable_cores() - 1, 1))}
+    """The engine's."""
+    return {"slots": slots, "context": context, "threads": bench.threads_but_one}
 
 
 def costs(seen: Observation) -> Costs:

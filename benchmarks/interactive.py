@@ -39,14 +39,14 @@ class Seen:
 
 
 def run(bench: Bench) -> list[Figure]:
-    """An interactive process again and again, with a background and without; then long prompts."""
+    """An interactive process again and again, with a background and without; then a long prompt."""
     model = bench.model(_MODEL)
-    with bench.kernel(model, _SLOTS, _CONTEXT) as kernel:
+    with bench.kernel(model, _SLOTS, _CONTEXT, engine__threads=bench.threads_but_one) as kernel:
         seen = uvloop.run(_interactive(bench, kernel))
     long = bench.pick(8000, 500)
-    with bench.kernel(model, _LONG_SLOTS, long + 512) as kernel:
-        gaps = uvloop.run(_beside_a_prompt(kernel, long, bench.pick(2, 1)))
-    settings: dict[str, object] = {"model": model.stem, "threads": bench.threads, "prompt": _PROMPT}
+    with bench.kernel(model, _LONG_SLOTS, long + 512, engine__threads=bench.threads_but_one) as kernel:
+        gaps = uvloop.run(_beside_a_prompt(kernel, long))
+    settings: dict[str, object] = {"model": model.stem, "threads": bench.threads_but_one, "prompt": _PROMPT}
     sides = Side("busy", "ms", seen.busy), Side("idle", "ms", seen.idle)
     name = f"gap while a prompt of {long:,} tokens is read ÷ max_step_ms, p99"
     settings_long = settings | {"prompt": long, "max_step_ms": _STEP_MS, "decoding": _READERS}
@@ -113,15 +113,14 @@ def _endless(seed: int, more: dict[str, object]) -> bytes:
     return request(letters(31, seed), _CONTEXT - 32, seed, **more)
 
 
-async def _beside_a_prompt(kernel: Kernel, tokens: int, prompts: int) -> list[float]:
-    """Gaps of those that decode while long prompts are read, in parts of what a step may last."""
+async def _beside_a_prompt(kernel: Kernel, tokens: int) -> list[float]:
+    """Gaps of those that decode while a long prompt is read, in parts of what a step may last."""
     gaps = []
-    for seed in range(prompts):
-        async with _background(kernel, _READERS, priority="normal") as streams, clients(kernel) as (mine,):
-            began = time.monotonic()
-            long = await start(mine, request(letters(tokens - 1, seed), 1, seed))
-            await long.first.wait()
-            for stream in streams:
-                inside = [at for at in stream.frames if began <= at <= long.frames[0]]
-                gaps += [(later - earlier) * 1e3 / _STEP_MS for earlier, later in pairwise(inside)]
+    async with _background(kernel, _READERS, priority="normal") as streams, clients(kernel) as (mine,):
+        began = time.monotonic()
+        long = await start(mine, request(letters(tokens - 1), 1))
+        await long.first.wait()
+        for stream in streams:
+            inside = [at for at in stream.frames if began <= at <= long.frames[0]]
+            gaps += [(later - earlier) * 1e3 / _STEP_MS for earlier, later in pairwise(inside)]
     return gaps

@@ -39,7 +39,7 @@ def loads(pick: Callable[[int, int], int]) -> list[Load]:
     streams = [Job(0.0, (pick(128, 32),), pick(64, 16)) for _ in range(16)]
     classes = [Job(0.0, (pick(64, 24),), pick(64, 16), priority=CLASSES[i % 4]) for i in range(16)]
     mixed = [
-        Job(0.0, (rng.randint(8, 64),), rng.randint(8, 48), priority=rng.choice(CLASSES))
+        Job(0.0, (rng.randint(8, 48),), rng.randint(8, 24), priority=rng.choice(CLASSES))
         for _ in range(crowd)
     ]
     rounds = [Job(0.0, (64, 16, 16), pick(16, 8), think=0.2) for _ in range(agents)]

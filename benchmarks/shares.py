@@ -40,12 +40,12 @@ def run(bench: Bench) -> list[Figure]:
     mixed: list[Priority] = [CLASSES[i % 4] for i in range(_PROCESSES)]
     equal: list[Priority] = ["normal"] * _PROCESSES
     off, fairness = [], []
-    with bench.kernel(model, _PROCESSES, _CONTEXT) as kernel:
-        for _ in range(bench.pick(5, 1)):
+    with bench.kernel(model, _PROCESSES, _CONTEXT, engine__threads=bench.threads_but_one) as kernel:
+        for _ in range(bench.pick(3, 1)):
             off += deviations(uvloop.run(_said(kernel, mixed, window)))
             said = uvloop.run(_said(kernel, equal, window))
             fairness.append(jain(one.tokens for one in said))
-    settings: dict[str, object] = {"model": model.stem, "threads": bench.threads, "tokens": window}
+    settings: dict[str, object] = {"model": model.stem, "threads": bench.threads_but_one, "tokens": window}
     who = f"of {_PROCESSES}"
     return [
         Figure(
