@@ -80,6 +80,22 @@ def test_a_quota_lowered_while_a_step_is_under_way_is_exact(tmp_path: Path, most
     run(main())
 
 
+def test_behind_a_token_that_is_too_many_the_end_of_an_answer_is_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        bench = await drafting(tmp_path, text=words(9))
+        process = await bench.exec(prompt_lookup=True)
+        bench.step(7)
+        step = bench.engine._batcher.step()
+        assert [len(output.tokens) for output in step.outputs] == [1, 1, 0]
+        bench.kernel.set_quota(ADMIN, process.pid, {"max_tokens": 8})
+        bench.engine.on_step(step)
+        await settle()
+        assert said(bench, process) == (words(8), 8, "quota")
+        await bench.kernel.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("most", range(14, 23))
 def test_a_quota_of_an_owner_is_exact_whoever_of_its_processes_drafts(tmp_path: Path, most: int) -> None:
     async def main() -> None:

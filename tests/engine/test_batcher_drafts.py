@@ -6,6 +6,7 @@ import pytest
 
 from agentkernel.calls import Call
 from agentkernel.engine import port
+from agentkernel.engine.worker.pacing import Way
 from tests.engine.fakes import END, Bench, Draw, alone, always
 from tests.engine.test_batcher_calls import One
 
@@ -114,8 +115,9 @@ def test_a_context_that_is_full_is_filled_to_its_last_token() -> None:
 
 
 def test_a_context_that_was_spliced_is_guessed_from_as_it_is() -> None:
-    bench = drafting(3, 2, 7, 0, 1, 9, END)
-    bench.apply(port.Splice(1, 3, 10, [7, 0, 1]))
+    bench = drafting(3, 9, 2, 7, 0, 1, 9, END)
+    bench.step()
+    bench.apply(port.Splice(1, 3, 11, [7, 0, 1]))
     bench.step()
     assert bench.batcher.sequence(1).tokens == [0, 1, 2, 7, 0, 1, 2]
     assert [output.tokens for output in bench.step().outputs] == [[7], [0], [1], [9]]
@@ -162,3 +164,10 @@ def test_a_deterministic_process_does_not_draft() -> None:
     bench.run()
     assert {row for rows in bench.slots.decoded for row in rows} == {(0, 1)}
     assert bench.outputs[1] == alone(AGAIN, seed=5)
+
+
+def test_drafts_begin_with_the_threads_that_are_best_without() -> None:
+    bench = drafting(3, 4, 9, END)
+    bench.batcher._tuner(1).chosen = Way(1, together=True)
+    bench.step()
+    assert (bench.slots.decoded[-1], bench.slots.threads) == ([(0, 4)], [2, 1])

@@ -54,6 +54,13 @@ def test_the_length_is_that_which_gives_most_tokens_a_second() -> None:
     assert set(chosen(cost, [offer])[20:]) == {3}
 
 
+def test_for_less_than_a_tenth_more_nothing_is_drafted() -> None:
+    """It may be chance, and is often less than what it costs besides."""
+    for saved, length in ((0.7, 0), (2.5, 1)):  # milliseconds that a token more is cheaper than a step
+        made = chosen(lambda tokens, saved=saved: 10.0 * tokens - saved * (tokens > 1), [Offer(1, 0.98)])  # type: ignore[misc]
+        assert set(made[20:]) == {length}
+
+
 def test_a_gain_counts_what_was_guessed_and_no_more() -> None:
     assert Offer(2, 0.5).gain(15) == pytest.approx(0.75)
     assert Offer(15, 1.0).gain(15) == pytest.approx(15, rel=0.1)
