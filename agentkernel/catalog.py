@@ -5,6 +5,7 @@ Rules
 2. The directory is read anew at each call; a file is parsed again only when its size or time changed.
 3. A file that can't be read is listed with its fault and can't be loaded.
 4. A file whose id is no printable text is no model: an id stands in lines and in JSON.
+5. `MODEL+ADAPTER` names a model with its weights changed by a LoRA adapter of the directory.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _FILE_TYPES = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
 }  # fmt: skip
+_NO_MODEL = "it is an adapter, which takes a model: MODEL+ADAPTER"
 _SHOWN = 64  # characters of a name that a client sent
 _LIMIT = 1 << 32  # no real count or size in a file's metadata reaches it
 
@@ -50,6 +52,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     file_bytes: int
     chat_template: str
     error: str = ""
+    adapter: str = ""  # path of a LoRA adapter, which its weights are changed by
 
 
 class Catalog:
@@ -84,7 +87,7 @@ class Catalog:
                     _log.warning("a model's name is not printable", path=ascii(str(path)))
 
     def get(self, id_: str) -> ModelCard:
-        """The model of that id; raises MODEL_NOT_FOUND."""
+        """The model of that id; raises MODEL_NOT_FOUND, or LOAD_FAILED for an adapter that is none."""
         return self.resolve(id_, paths=False)
 
     def resolve(self, selector: str, *, paths: bool = True) -> ModelCard:
@@ -109,6 +112,9 @@ class Catalog:
             raise KernelError("MODEL_NOT_FOUND", f"{shown!r}: {reason}") from error
         if paths and wrong:
             raise KernelError("LOAD_FAILED", f"{shown!r} is {wrong}")
+        model, plus, adapter = selector.rpartition("+")
+        if plus:
+            return _adapted(self.resolve(model, paths=paths), self.resolve(adapter, paths=paths))
         raise KernelError("MODEL_NOT_FOUND", f"{shown!r} is not in the catalogue")
 
     def _card(self, path: Path) -> ModelCard:
@@ -127,6 +133,18 @@ class Catalog:
             return describe(id_, shown, size, read_metadata(path))
         except (GGUFError, OSError) as error:
             return describe(id_, shown, size, {}, str(error))
+
+
+def _adapted(model: ModelCard, adapter: ModelCard) -> ModelCard:
+    """The model with the adapter. Raises LOAD_FAILED where they can't be put together."""
+    if not adapter.adapter:
+        raise KernelError("LOAD_FAILED", f"{adapter.id}: {adapter.error or 'it is no adapter'}")
+    if model.adapter:
+        raise KernelError("LOAD_FAILED", f"{model.id}: only one adapter goes with a model")
+    if model.architecture != adapter.architecture and not model.error:
+        wanted = f"{adapter.id} is for {adapter.architecture} models"
+        raise KernelError("LOAD_FAILED", f"{wanted}, {model.id} is of {model.architecture}")
+    return msgspec.structs.replace(model, id=f"{model.id}+{adapter.id}", adapter=adapter.path)
 
 
 def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: str = "") -> ModelCard:
@@ -152,6 +170,7 @@ def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: st
     value_width = number("{}.attention.value_length", width)
     kv_heads = number("{}.attention.head_count_kv", heads)
     template = text("tokenizer.chat_template")
+    adapter = text("general.type") == "adapter"
     return ModelCard(
         id=id_,
         path=path,
@@ -166,7 +185,8 @@ def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: st
         kv_bytes_per_token=min(2 * number("{}.block_count") * kv_heads * (width + value_width), _LIMIT),
         file_bytes=size,
         chat_template=template,
-        error=error,
+        error=error or (_NO_MODEL if adapter else ""),
+        adapter=path if adapter else "",
     )
 
 

@@ -273,7 +273,7 @@ class Checkpointing(ToolVerbs):
         """What serves the model, for as long as the stack lasts. Raises the code where nothing can."""
         same = (each for each in self.models.served.values() if each.fingerprint == fingerprint)
         try:
-            served = next(same, None) or await self.models.load(id_)
+            served = next(same, None) or await self.models.serving(id_)
         except KernelError as error:
             raise KernelError(code, f"its model {id_}: {error}") from error
         if served.fingerprint != fingerprint:

@@ -77,13 +77,20 @@ class Auth(Section, frozen=True):
 
 
 class Engine(Section, frozen=True):
-    """How a model runs; 0 means chosen from the machine and the model."""
+    """How models run; 0 means chosen from the machine and the model.
+
+    All in memory take at most `memory_mb` MiB. Where not all fit, each that is in use has turns of
+    `turn_secs` seconds; one that is not is unloaded after `idle_minutes`, with 0 never.
+    """
 
     threads: Auto = 0
     slots: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     context: Auto = 0
     batch: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 512
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    memory_mb: Auto = 0
+    turn_secs: Seconds = 10.0
+    idle_minutes: Auto = 30
 
 
 class Memory(Section, frozen=True):

@@ -139,7 +139,7 @@ class Dispatch:
 
     async def list_models(self, session: Session, payload: bytes) -> Answer:  # noqa: ARG002
         models = self.kernel.models
-        answer = report.model_list(await models.cards(), models.selected_id, models.loaded_id)
+        answer = report.model_list(await models.cards(), models)
         if self.kernel.config.server.text_lists == "json":
             answer.text = msgspec.json.encode(answer.data).decode()
         return answer

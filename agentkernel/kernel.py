@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentkernel import log
-from agentkernel.admission import Waiting
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.plan import Message
 from agentkernel.process import Event, Owner, Priority, Process, Sink, State, Wait
-from agentkernel.replaying import Replaying
-from agentkernel.request import ExecRequest, changed, fork
-from agentkernel.serving import Served
+from agentkernel.request import changed, fork
 from agentkernel.snapshots import Snapshot
+from agentkernel.starting import Starting
 
 # What a process waits for that puts out nothing by itself.
 _QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
@@ -28,40 +26,10 @@ _QUIET = (Wait.INPUT, Wait.MEMORY, Wait.SYSCALL, Wait.APPROVAL, Wait.ANSWER)
 _log = log.get("kernel")
 
 
-class Kernel(Replaying):
+class Kernel(Starting):
     """Everything that outlives a connection. Made inside a running event loop."""
 
     # Processes
-
-    async def exec(self, owner: Owner, request: ExecRequest, sink: Sink | None) -> Process:
-        """Start a process; returns once its prompt is tokenised and admitted, before its prefill.
-
-        Of two with one key the second is the first again. Where its lane is full, it is refused, or waits.
-        """
-        if request.key is not None and (known := self.recorder.keyed(owner, request.key)) is not None:
-            return self.find(owner, known)  # PID_NOT_FOUND, where retention has removed it
-        self._check_nice(owner, request.nice)
-        name = owner.name, request.key or ""
-        if name in self._keys:
-            raise KernelError("BUSY", "an EXEC with that key is under way")
-        self.accounts.check(owner.name)
-        served, base, base_group = self._base(owner, request)
-        began = self.clock()
-        self.admission.check(served, request.lane, wait=request.wait)
-        pid = self.table.new_pid()
-        if request.key is not None:
-            self._keys.add(name)
-        try:
-            async with self.admission.passed(served, Waiting(pid, owner, request.lane, sink)):
-                plan = request.plan(self.generation, self.seed, pid, base)
-                process = request.process(pid, owner, plan, served.card.id, began)
-                process.base_group = base_group
-                await self._admit(process, served, sink)
-        finally:
-            self._keys.discard(name)
-            self.table.abandon(pid)
-            self.models.retire_idle()
-        return process
 
     async def fork(self, owner: Owner, pid: int, count: int, sink: Sink | None) -> list[Process]:
         """Children with the process's context, turn and settings; each draws from its own seed.
@@ -332,32 +300,6 @@ class Kernel(Replaying):
     def set_generation(self, changes: dict[str, Any]) -> None:
         """Change the defaults of later processes. Raises SET_GEN_INVALID, and then changes nothing."""
         self.generation = changed(self.generation, changes)
-
-    @staticmethod
-    def _check_nice(owner: Owner, nice: int) -> None:
-        if nice < 0 and not owner.admin:
-            raise KernelError("FORBIDDEN", "a nice value below 0 is for administrators")
-
-    def _current(self) -> Served:
-        if self.draining:
-            raise KernelError("SHUTTING_DOWN")
-        return self.models.current()
-
-    def _base(self, owner: Owner, request: ExecRequest) -> tuple[Served, tuple[int, ...], str]:
-        """The model that the process will run on, the tokens it begins with, and whose these are."""
-        served = self._current()
-        if request.from_ is None:
-            return served, (), ""
-        snapshot = self.snapshots.find(owner, request.from_, request.share)
-        return self._holder(snapshot), snapshot.tokens, snapshot.group
-
-    def _holder(self, snapshot: Snapshot) -> Served:
-        """The model that the snapshot's tokens are of. Raises SNAPSHOT_MODEL."""
-        served = self.models.served.get(snapshot.model_id)
-        if served is None or served.fingerprint != snapshot.fingerprint:
-            what = "is not loaded" if served is None else "is another file by now"
-            raise KernelError("SNAPSHOT_MODEL", f"{snapshot.model_id} {what}", {"model": snapshot.model_id})
-        return served
 
     async def _take_prefix(self, process: Process, offset: int, data: bytes) -> None:
         if offset or process.pid in self._prefixing:

@@ -230,7 +230,7 @@ class Lifecycle(Calling):
         if process.state is State.RUNNING:
             process.move(Event.REVOKE, now)
         try:
-            served = self.models.served.get(process.model_id) or await self.models.load(process.model_id)
+            served = await self.models.serving(process.model_id)
         except KernelError as error:
             _log.warning("process lost its model", pid=process.pid, error=str(error))
             self._end(process, Event.FAIL, "model_lost")

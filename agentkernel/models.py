@@ -1,17 +1,20 @@
-"""The loaded models: which one new processes get, loading beside what runs, unloading when idle.
+"""The models: which of them are known and in memory, and which one a new process gets.
 
 Rules
 1. A load that fails leaves everything as it was.
-2. After a load the new model gets the new processes; an older one is unloaded when its last process ends.
-3. Room is checked before an engine is started: the file and its KV slots must fit into free memory.
+2. LOAD makes a model the current one, which new processes get that name no other; those loaded before stay.
+3. A model enters memory when somebody needs it; `residency` says who leaves for it. Nobody but it does that.
+4. A model that is not the current one and that nobody has used for `engine.idle_minutes` is unloaded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -23,28 +26,49 @@ from agentkernel.engine import port
 from agentkernel.errors import KernelError
 from agentkernel.gguf import fingerprint
 from agentkernel.pages import Pager
+from agentkernel.plan import Workload
+from agentkernel.residency import Move, move
+from agentkernel.routing import Routes, ranking, rationale
 from agentkernel.scheduler import Scheduler
-from agentkernel.serving import Host, Policy, Served
+from agentkernel.serving import Policy, Served
+from agentkernel.supervision import Host
 
 _DEFAULT_CONTEXT = 4096  # tokens a slot, where the model was trained for at least that
 _DEFAULT_SLOTS = 16
 MIB = 1 << 20
 _IMAGE_SHARE = 8  # without `memory.ram_mb`, images take at most 1/8 of free memory
 _KV_SHARE = 4  # without `engine.slots`, KV slots take at most 1/4 of free memory
+_TICK = 1e-3  # seconds: a timer may be early by the clock's resolution
+_RETRY = 1.0  # seconds until a model that nothing can make room for is looked at again
 
 _log = log.get("models")
 
 
+class Choice(NamedTuple):
+    """The model that a process gets, and why, where it was chosen for it."""
+
+    served: Served
+    rationale: str = ""
+
+
 class Models:
-    """What is loaded, being loaded and selected."""
+    """What is known, in memory, being loaded and selected."""
 
     def __init__(self, config: Config, make_engine: Callable[[], port.Engine], host: Host) -> None:
+        """Raises LOAD_FAILED for scores of models that can't be read."""
         self.catalog = Catalog(Path(config.models))
         self.served: dict[str, Served] = {}
         self.loaded_id = self.selected_id = ""
+        self._routes = Routes(Path(config.models))
         self._config, self._make_engine, self._host = config, make_engine, host
+        self._most = config.engine.memory_mb * MIB or psutil.virtual_memory().available
         self._loading = ""
+        self._registering = asyncio.Lock()
+        self._moving: asyncio.Task[None] | None = None
+        self._look_again: asyncio.TimerHandle | None = None
+        self._retire_again: asyncio.TimerHandle | None = None
         self._stopping: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def current(self) -> Served:
         """The model that new processes get. Raises NO_MODEL."""
@@ -70,7 +94,10 @@ class Models:
         return await asyncio.to_thread(self.catalog.get, id_)
 
     async def load(self, selector: str) -> Served:
-        """Load a model by id or path, or the selected one, beside what runs."""
+        """Have a model in memory, by id or path, or the selected one, and make it the current one.
+
+        Raises MODEL_SELECTOR, MODEL_NOT_FOUND, LOAD_FAILED, LOAD_BUSY, MEMORY_ADMISSION.
+        """
         selector = selector or self.selected_id
         if not selector:
             raise KernelError("MODEL_SELECTOR")
@@ -78,9 +105,52 @@ class Models:
             raise KernelError("LOAD_BUSY", f"{self._loading} is being loaded")
         self._loading = selector
         try:
-            return await self._load(await asyncio.to_thread(self.catalog.resolve, selector))
+            card = await asyncio.to_thread(self.catalog.resolve, selector)
+            known = self.served.get(card.id)
+            if known is not None and known.broken:
+                await self._drop(known)
+            served = await self._known(card)
+            await served.ready()
         finally:
             self._loading = ""
+        self.loaded_id = self.selected_id = card.id
+        self._host.emit("model_changed", model=card.id)
+        self.retire_idle()
+        return served
+
+    async def choose(self, named: str, hint: Workload | None, workload: Workload) -> Choice:
+        """The model for a process: the one named; one that is good at such work; else the current one.
+
+        A class that was merely inferred, and is the general one, chooses nothing. Raises NO_MODEL, and for
+        a named one as `serving`.
+        """
+        if named:
+            return Choice(await self.serving(named), "as asked")
+        current = self.current()
+        if hint is None and workload == "general":
+            return Choice(current)
+        scores = self._routes.scores()
+        if current.card.id not in scores:
+            return Choice(current)
+        ranked = ranking(scores, workload)
+        for place, (id_, _) in enumerate(ranked):
+            with contextlib.suppress(KernelError):  # it is not there, or can't be loaded: the next best, then
+                served = await self.serving(id_)
+                return Choice(served, rationale(ranked[place:], workload, asked=hint is not None))
+        return Choice(current)
+
+    async def serving(self, id_: str) -> Served:
+        """The model of that id, which may be out of memory, where others are that are in use.
+
+        Raises MODEL_NOT_FOUND, LOAD_FAILED, MEMORY_ADMISSION.
+        """
+        if (known := self.served.get(id_)) is not None:
+            return known
+        served = await self._known(await asyncio.to_thread(self.catalog.get, id_))
+        used = (each.size for each in self.served.values() if each.in_memory and each.wanted)
+        if served.size + sum(used) <= self._room():
+            await served.ready()
+        return served
 
     async def unload(self, id_: str) -> str:
         """Unload a model nobody uses. Raises NO_MODEL, MODEL_NOT_FOUND or LOAD_BUSY."""
@@ -97,59 +167,115 @@ class Models:
         return id_
 
     def retire_idle(self) -> None:
-        """Unload what new processes don't get and no process uses."""
-        for served in list(self.served.values()):
-            if served.card.id != self.loaded_id and not served.users:
+        """Unload what has been idle for too long, now and when the next one will have been."""
+        if self._retire_again is not None:
+            self._retire_again.cancel()
+            self._retire_again = None
+        minutes = self._config.engine.idle_minutes
+        idle = [s for s in self.served.values() if s.card.id != self.loaded_id and not s.users]
+        if not minutes or not idle or self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        for served in idle:
+            if served.rests + minutes * 60 <= loop.time():
                 self._forget(served)
-                task = asyncio.get_running_loop().create_task(served.stop())
+                task = loop.create_task(served.stop())
                 self._stopping.add(task)
                 task.add_done_callback(self._stopping.discard)
+        left = [served.rests for served in idle if served.card.id in self.served]
+        if left:
+            self._retire_again = loop.call_at(min(left) + minutes * 60, self.retire_idle)
 
     async def stop(self) -> None:
         """End every engine."""
+        self._closed = True
+        for timer in (self._look_again, self._retire_again):
+            if timer is not None:
+                timer.cancel()
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.wait([self._moving])
         for served in list(self.served.values()):
             await self._drop(served)
         if self._stopping:
             await asyncio.wait(self._stopping)
 
-    async def _load(self, card: ModelCard) -> Served:
-        known = self.served.get(card.id)
-        if known is not None and not known.broken:
-            self._use(known)
-            return known
-        if card.error:
-            raise KernelError("LOAD_FAILED", f"{card.id}: {card.error}")
-        load, settings = self._shape(card), self._config.scheduler
-        paging = bool(load.images)  # without it, who gives way would lose its work
-        scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
-        served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))
+    async def _known(self, card: ModelCard) -> Served:
+        """The model as one that may enter memory. Raises LOAD_FAILED, MEMORY_ADMISSION."""
+        async with self._registering:
+            if self._closed:
+                raise KernelError("SHUTTING_DOWN")
+            if (known := self.served.get(card.id)) is not None:
+                return known
+            if card.error:
+                raise KernelError("LOAD_FAILED", f"{card.id}: {card.error}")
+            load, settings = self._shape(card), self._config.scheduler
+            try:
+                found = await asyncio.to_thread(_fingerprint, card)
+            except OSError as error:
+                raise KernelError("LOAD_FAILED", f"{card.id}: {error.strerror}") from error
+            paging = bool(load.images)  # without it, who gives way would lose its work
+            scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
+            served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))
+            served.fingerprint = found
+            served.on_progress, served.on_want = self._shows_progress(card.id), self._look
+            self.served[card.id] = served
+            return served
+
+    def _shows_progress(self, id_: str) -> Callable[[float], None]:
         shown = -1
 
         def on_progress(fraction: float) -> None:
             nonlocal shown
             if int(fraction * 10) > shown:
                 shown = int(fraction * 10)
-                self._host.emit("load_progress", model=card.id, fraction=round(fraction, 3))
+                self._host.emit("load_progress", model=id_, fraction=round(fraction, 3))
 
+        return on_progress
+
+    def _look(self) -> None:
+        """Have those models in memory that are needed, in turns where not all of them fit."""
+        outside = [s for s in self.served.values() if not (s.in_memory or s.broken)]
+        if self._closed or self._moving is not None or not outside:
+            return
+        if self._look_again is not None:
+            self._look_again.cancel()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        tenants = [served.tenant for served in self.served.values() if not served.broken]
+        step = move(tenants, self._room(), self._config.engine.turn_secs, now)
+        if step.enter:
+            self._moving = loop.create_task(self._move(step))
+        elif any(served.tenant.wanted is not None for served in outside):
+            when = now + _RETRY if step.due is None else max(step.due, now + _TICK)
+            self._look_again = loop.call_at(when, self._look)
+
+    async def _move(self, step: Move) -> None:
         try:
-            served.fingerprint = await asyncio.to_thread(fingerprint, Path(card.path))
-            await served.start(on_progress)
-        except KernelError as error:
-            await served.stop()
-            raise KernelError(error.code, f"{card.id}: {error.message}", error.details) from error
-        except OSError as error:  # no memory or no descriptors for another process
-            raise KernelError("LOAD_FAILED", f"{card.id}: {error.strerror}") from error
-        if known is not None and self.served.get(card.id) is known:
-            await self._drop(known)
-        self.served[card.id] = served
-        _log.info("model loaded", model=card.id, slots=served.load.slots, context=served.context)
-        self._use(served)
-        return served
+            for id_ in step.leave:
+                await self.served[id_].leave()
+                _log.info("model left memory", model=id_)
+            await self._enter(self.served[step.enter])
+        finally:
+            self._moving = None
+        self._look()
 
-    def _use(self, served: Served) -> None:
-        self.loaded_id = self.selected_id = served.card.id
-        self._host.emit("model_changed", model=served.card.id)
-        self.retire_idle()
+    async def _enter(self, served: Served) -> None:
+        try:
+            await served.enter()
+        except KernelError as error:
+            await self._refuse(served, error)
+        except OSError as error:  # no memory or no descriptors for another process
+            await self._refuse(served, KernelError("LOAD_FAILED", str(error.strerror)))
+        else:
+            slots = served.load.slots
+            _log.info("model in memory", model=served.card.id, slots=slots, context=served.context)
+
+    async def _refuse(self, served: Served, error: KernelError) -> None:
+        """It can't be started: whoever waits for it is told, and nothing is left of it."""
+        self._forget(served)
+        served.refuse(KernelError(error.code, f"{served.card.id}: {error.message}", error.details))
+        await served.stop()
 
     async def _drop(self, served: Served) -> None:
         self._forget(served)
@@ -161,18 +287,23 @@ class Models:
             self.loaded_id = ""
             self._host.emit("model_changed", model="")
 
+    def _room(self) -> int:
+        """Bytes that models may take, all together."""
+        taken = sum(served.size for served in self.served.values() if served.in_memory)
+        return min(self._most, psutil.virtual_memory().available + taken)
+
     def _shape(self, card: ModelCard) -> port.Load:
         """Slots and context: what the settings say, else what fits. Raises MEMORY_ADMISSION."""
         settings = self._config.engine
         context = settings.context or min(card.context_train or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
         slot_bytes = max(1, context * card.kv_bytes_per_token)
-        free = psutil.virtual_memory().available
-        fitting = (free - card.file_bytes) // _KV_SHARE // slot_bytes
+        room = self._room()
+        fitting = (room - card.file_bytes) // _KV_SHARE // slot_bytes
         slots = settings.slots or max(1, min(_DEFAULT_SLOTS, fitting))
         needed = card.file_bytes + slots * slot_bytes
-        if needed > free:
-            details = {"needed_bytes": needed, "free_bytes": free}
-            raise KernelError("MEMORY_ADMISSION", f"{needed} bytes needed, {free} free", details)
+        if needed > room:
+            details = {"needed_bytes": needed, "free_bytes": room}
+            raise KernelError("MEMORY_ADMISSION", f"{needed} bytes needed, {room} free", details)
         return port.Load(
             path=str(Path(card.path).resolve()),
             slots=slots,
@@ -183,6 +314,7 @@ class Models:
             max_step_ms=self._config.scheduler.max_step_ms,
             images=self._image_folder(card) if self._config.memory.paging == "on" else "",
             compress=self._config.memory.compress,
+            adapter=str(Path(card.adapter).resolve()) if card.adapter else "",
         )
 
     def _pager(self) -> Pager:
@@ -196,3 +328,9 @@ class Models:
         """A directory of this model's own."""
         name = hashlib.blake2b(card.id.encode(), digest_size=8).hexdigest()
         return str(Path(self._config.state).resolve() / "images" / name)
+
+
+def _fingerprint(card: ModelCard) -> str:
+    """Of the model's file, and of its adapter's. Raises OSError."""
+    model = fingerprint(Path(card.path))
+    return f"{model}+{fingerprint(Path(card.adapter))}" if card.adapter else model

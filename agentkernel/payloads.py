@@ -18,9 +18,8 @@ from agentkernel.quotas import COUNTED, KEYS, KINDS
 from agentkernel.request import SNAPSHOT_NAME, ExecRequest
 
 _NUMBERS = ("nice", "deadline_ms", "ttft_ms", "max_wall_ms")
-_HINTS = "|".join(
-    ("capability", "from", "share", "trust", "tools", "approve", "key", "lane", "wait", *_NUMBERS)
-)
+_WORDS = ("capability", "model", "lora", "from", "share", "trust", "tools", "approve", "key", "lane", "wait")
+_HINTS = "|".join((*_WORDS, *_NUMBERS))
 _HINT = re.compile(rf"\s*({_HINTS})=([^;\s]*);\s*", re.IGNORECASE)
 _PLACE = rb"\s*(?P<pid>[^\s|]+)(?:[ \t]+(?P<offset>[0-9]{1,18}))?[ \t]*"
 _WRITE = re.compile(_PLACE + rb"\r?\n(?P<data>.*)", re.DOTALL)

@@ -11,6 +11,7 @@ from agentkernel.permits import Permits
 OnDisconnect = Literal["kill", "detach", "suspend"]
 ContextStrategy = Literal["stop", "slide", "summarize"]
 Lane = Literal["interactive", "batch", "background"]
+Workload = Literal["fast", "general", "code", "reasoning"]
 LANES: tuple[Lane, ...] = ("interactive", "batch", "background")
 
 

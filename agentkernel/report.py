@@ -15,6 +15,7 @@ from agentkernel import due, explain, toolreport
 from agentkernel.admission import slot_ms
 from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
+from agentkernel.models import Models
 from agentkernel.pages import Tier
 from agentkernel.plan import LANES
 from agentkernel.process import PRIORITIES, Owner, Process, Sink, State
@@ -64,12 +65,14 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
         "loaded_family": served.card.family if served else "",
         "loaded_model_path": served.card.path if served else "",
     }
+    known = [_known(each) for each in models.served.values()]
     text = f"uptime_s={int(uptime)} {line(counters | who | model)}"
-    data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who}
+    data = {"uptime_secs": round(uptime, 3), **counters, "model": model, "processes": who, "models": known}
     data["generation"] = _generation(kernel)
     jail = toolreport.sandbox(kernel.gate.verdict)
     data["tools"] = {**kernel.gate.counters, "sandbox": jail}
-    tools = line({**kernel.gate.counters, "sandbox": jail["backend"]})
+    ids = ",".join(each["id"] + ("" if each["in_memory"] else ":out") for each in known)
+    tools = line({**kernel.gate.counters, "sandbox": jail["backend"], "models": ids})
     if served is None:
         return Answer(data, f"{text} no_model_loaded=true {tools}")
     settings = _generation(kernel)
@@ -84,6 +87,16 @@ def kernel_status(kernel: Kernel, owner: Owner) -> Answer:
     groups = line({f"mem_{key}": value for key, value in memory.items()} | scheduler)
     extra = line(engine | {"engine_jail": ",".join(served.jail)} | images)
     return Answer(data, f"{text} generation={main} {groups} {extra} {tools} {line(lanes)}")
+
+
+def _known(served: Served) -> dict[str, Any]:
+    """A model that was loaded: whether it is in memory now, and who uses it."""
+    return {
+        "id": served.card.id,
+        "in_memory": served.in_memory,
+        "bytes": served.size,
+        "processes": served.lives,
+    }
 
 
 def _memory(served: Served) -> dict[str, Any]:
@@ -261,6 +274,9 @@ def started(kernel: Kernel, process: Process, sink: Sink) -> Answer:
     if process.plan.key:
         data["streams_here"] = process.sink is sink
     text = f"Process Started PID: {process.pid} workload={workload} priority={process.priority}"
+    if why := process.plan.rationale:
+        data["rationale"] = why
+        text += f" model={process.model_id} rationale={why}"
     return Answer(data, text)
 
 
@@ -314,9 +330,10 @@ def attached(process: Process, offset: int, size: int) -> Answer:
     return Answer(data, f"Attached to PID {process.pid} at byte {offset} of {size}")
 
 
-def model_list(cards: list[ModelCard], selected: str, loaded: str) -> Answer:
+def model_list(cards: list[ModelCard], models: Models) -> Answer:
     """LIST_MODELS' reply."""
-    rows = [_card(card) | {"loaded": card.id == loaded} for card in cards]
+    selected = models.selected_id
+    rows = [_card(card) | {"loaded": card.id in models.served} for card in cards]
     for row in rows:
         del row["chat_template"]
     data = {"selected_model_id": selected, "total_models": len(cards), "models": rows}
@@ -329,6 +346,8 @@ def model_list(cards: list[ModelCard], selected: str, loaded: str) -> Answer:
 
 def _card(card: ModelCard) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(card)
+    if not card.adapter:
+        del data["adapter"]
     return data
 
 

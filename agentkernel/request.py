@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,7 +16,17 @@ from agentkernel.due import remaining
 from agentkernel.errors import KernelError
 from agentkernel.jail.port import Trust
 from agentkernel.permits import EVERYTHING, Less, Pattern, Permits
-from agentkernel.plan import ContextStrategy, Deadlines, Input, Lane, Message, OnDisconnect, Plan, Sampling
+from agentkernel.plan import (
+    ContextStrategy,
+    Deadlines,
+    Input,
+    Lane,
+    Message,
+    OnDisconnect,
+    Plan,
+    Sampling,
+    Workload,
+)
 from agentkernel.process import NICEST, Owner, Priority, Process
 from agentkernel.quotas import LENT, NO_BOUNDS, Bounds, Limits, Quota
 
@@ -24,8 +34,8 @@ _T = TypeVar("_T", int, float)
 _MOST_STOPS, _LONGEST_GRAMMAR, _DEEPEST_GRAMMAR = 16, 64 * 1024, 64
 SNAPSHOT_NAME = r"^[A-Za-z0-9_.-]{1,64}\Z"
 SnapshotName = Annotated[str, msgspec.Meta(pattern=SNAPSHOT_NAME)]
+ModelId = Annotated[str, msgspec.Meta(max_length=4096)]
 StopString = Annotated[str, msgspec.Meta(max_length=256)]
-Workload = Literal["fast", "general", "code", "reasoning"]
 Nice = Annotated[int, msgspec.Meta(ge=-NICEST - 1, le=NICEST)]
 _SUMMARIZE = "Summarize our conversation so far in a few sentences."
 _SUMMARY_PART = 8  # of its context a process's summary may take
@@ -94,6 +104,8 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop: StopString | Annotated[tuple[StopString, ...], msgspec.Meta(max_length=_MOST_STOPS)] = ()
     grammar: Annotated[str, msgspec.Meta(max_length=_LONGEST_GRAMMAR)] = ""
     json_schema: dict[str, object] | None = None
+    model: ModelId = ""
+    lora: ModelId = ""
     capability: Workload | None = None
     priority: Priority = "normal"
     nice: Nice = 0
@@ -137,12 +149,15 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ""
         return {"owner": f"owner:{owner.name}", "none": ""}.get(self.share, self.share)
 
-    def plan(self, defaults: Generation, base_seed: int, pid: int, base: tuple[int, ...] = ()) -> Plan:
-        """The frozen plan of the process with this PID, whose prompt follows the tokens of `base`.
-
-        Raises EXEC_INVALID.
-        """
-        self._check()
+    def plan(
+        self,
+        defaults: Generation,
+        base_seed: int,
+        pid: int,
+        base: tuple[int, ...] = (),
+        rationale: str = "",
+    ) -> Plan:
+        """The frozen plan of the process with this PID, whose prompt follows the tokens of `base`."""
         seed = defaults.seed if self.seed is None else self.seed
         if seed is None:
             seed = _own_seed(base_seed, pid)
@@ -177,6 +192,7 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             key=self.key or "",
             base=base,
             permits=self._permits(),
+            rationale=rationale,
         )
 
     def _permits(self) -> Permits | None:
@@ -210,15 +226,17 @@ class ExecRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         made.bounds = self.limits.bounds
         return made
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise EXEC_INVALID for what doesn't go together."""
         if (self.prompt is None) == (not self.messages):
             raise KernelError("EXEC_INVALID", "either prompt or messages")
         if not self.messages and not (self.prompt or "").strip():
             raise KernelError("EXEC_INVALID", "the prompt is empty")
         if self.messages and self.raw:
             raise KernelError("EXEC_INVALID", "messages can't be raw")
-        if self.from_ is not None and (self.messages or self.memory_prefix):
-            raise KernelError("EXEC_INVALID", "from takes a prompt, and neither messages nor memory_prefix")
+        if self.from_ is not None and (self.messages or self.memory_prefix or self.model or self.lora):
+            others = "messages, memory_prefix, model nor lora"
+            raise KernelError("EXEC_INVALID", f"from takes a prompt, and neither {others}")
         if self.grammar and self.json_schema is not None:
             raise KernelError("EXEC_INVALID", "either grammar or json_schema")
         if self.grammar and _depth(self.grammar) > _DEEPEST_GRAMMAR:

@@ -92,6 +92,11 @@ class Scheduler:
         """How many processes could run and have no slot."""
         return len(self._shares)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any process could run."""
+        return len(self._holders) > len(self._idle) or len(self._shares) > 0
+
     def weight(self, priority: Priority, nice: int = 0) -> float:
         """What a process of that priority gets of its owner's share, beside another's."""
         return self._weights[PRIORITIES.index(priority)] / _STEP**nice

@@ -2,9 +2,8 @@
 
 Rules
 1. The scheduler decides, this applies: every Grant and Revoke it names is sent, in its order.
-2. When the engine dies every process goes on from its tokens in a new engine; after three deaths
-   within a minute the model is broken and its processes fail.
-   A death while a request was being taken counts for that request, not for the model.
+2. When there is another engine every process goes on from its tokens in it; when the model is broken its
+   processes fail.
 3. Nothing here knows of connections; what a step brought goes to the `Host`.
 """
 
@@ -12,10 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from agentkernel import due, log
 from agentkernel.catalog import ModelCard
@@ -28,25 +25,11 @@ from agentkernel.plan import NO_DEADLINES, Message
 from agentkernel.process import Event, Process, State
 from agentkernel.quotas import NOTHING
 from agentkernel.scheduler import Grant, Scheduler
-
-DEATHS, WITHIN = 3, 60.0  # so many deaths within so many seconds break a model
+from agentkernel.supervision import Host, Supervised
 
 _TICK = 1e-3  # seconds
 
 _log = log.get("serving")
-
-
-class Host(Protocol):
-    """What a served model reports to."""
-
-    def deliver(self, outputs: list[tuple[Process, port.Output]]) -> None:
-        """A step brought this for these processes."""
-
-    def fail(self, process: Process, reason: str) -> None:
-        """The process can't go on."""
-
-    def emit(self, kind: str, **fields: Any) -> None:
-        """Something happened that subscribers may want to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +40,7 @@ class Policy:
     make_pager: Callable[[], Pager]
 
 
-class Served:
+class Served(Supervised):
     """A model, from its first load to its unloading."""
 
     def __init__(
@@ -68,61 +51,45 @@ class Served:
         host: Host,
         policy: Policy,
     ) -> None:
-        self.card, self.load, self.fingerprint = card, load, ""
+        super().__init__(card, load, make_engine, host)
         self._make_pager = policy.make_pager
         self.processes: dict[int, Process] = {}
         self.scheduler = policy.scheduler
-        self.context = load.context
-        self.jail: list[str] = []
-        self.threads = load.threads
-        self.broken = self._stopped = False
-        self.restarts = self.evictions = self.prompt_tokens = 0
-        self._admitting = self._asking = 0
+        self.evictions = self.prompt_tokens = 0
+        self._admitting = 0
         self.on_room: Callable[[], None] = lambda: None  # called when fewer may wait for a slot
-        self._make_engine, self._host = make_engine, host
-        self._loop = asyncio.get_running_loop()
-        self._clock = self._loop.time
-        self.engine, self.paging = make_engine(), self._new_paging()
-        self._up = asyncio.Event()
-        self._deaths: deque[float] = deque(maxlen=DEATHS)
-        self._restart: asyncio.Task[None] | None = None
+        self.paging = self._new_paging()
         self._timer: asyncio.TimerHandle | None = None  # of the next scheduling that is due by itself
 
     def __repr__(self) -> str:
-        state = "broken" if self.broken else "down" if self._stopped or not self._up.is_set() else "up"
+        up = "up" if self._up.is_set() else "down" if self.in_memory else "out"
+        state = "broken" if self.broken else "stopped" if self._stopped else up
         return f"<Served {self.card.id} {state} processes={len(self.processes)}>"
 
     @property
+    def lives(self) -> int:
+        """How many processes run on it."""
+        return len(self.processes)
+
+    @property
     def users(self) -> int:
-        """Processes that run on it or are being admitted."""
-        return len(self.processes) + self._admitting
+        """Processes that run on it or are being admitted, and whatever else waits for it."""
+        return len(self.processes) + self._admitting + self._waiting
 
-    async def start(self, on_progress: Callable[[float], None]) -> None:
-        """Load the model. Raises LOAD_FAILED or MEMORY_ADMISSION."""
-        await self._bring_up(on_progress)
-        self._up.set()
-
-    async def _bring_up(self, on_progress: Callable[[float], None]) -> None:
-        ready = await (engine := self.engine).start(self.load, on_progress)
-        engine.on_step, engine.on_death = self._on_step, self._on_death
-        engine.on_paged = lambda event: self.send(*self.paging.paged(event))
-        self.context, self.jail = ready.context, ready.jail
+    @property
+    def _busy(self) -> bool:
+        return self.scheduler.busy
 
     async def stop(self) -> None:
         """End the engine; the processes are the caller's to end first."""
-        if self._restart is not None:
-            self._restart.cancel()
-            await asyncio.wait([self._restart])
-        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        self._up.set()  # whoever waits learns that it is stopped
-        await self.engine.stop()
+        await super().stop()
 
     async def admit(self, process: Process) -> None:
         """Open the process in the engine and let it run. Raises what `Engine.open` raises."""
         with self.expecting():
-            opened = await self._ask(self._open_request(process))
+            opened = await self._ask(self._open_request(process), lambda: True)
         if opened.tokens:  # it is none that goes on
             process.edit(0, 0, opened.tokens)
             process.turns, process.closing = opened.turns, opened.closing
@@ -144,6 +111,8 @@ class Served:
         if process.state.ended:
             return False
         self._add(process)
+        if not self.in_memory:  # its engine is told of it once there is one
+            return True
         await self._up.wait()
         if not await self._reopen(process):
             await self._up.wait()  # the next engine has got it
@@ -163,7 +132,9 @@ class Served:
             budget = process.budget
         else:
             budget = min(process.plan.max_tokens, process.tokens_left)
-        opened = await self._ask(port.Append(process.pid, message, budget, process.room))
+        opened = await self._ask(
+            port.Append(process.pid, message, budget, process.room), lambda: process.pid in self.processes
+        )
         process.turns += [len(process.tokens) + turn for turn in opened.turns]
         process.edit(len(process.tokens), len(process.tokens), opened.tokens)
         process.prompt_tokens += len(opened.tokens)
@@ -171,7 +142,9 @@ class Served:
 
     async def prefix(self, process: Process, rows: bytes) -> None:
         """Put soft-prompt rows before everything the process has. Raises what `Engine.open` raises."""
-        opened = await self._ask(port.Prefix(process.pid, rows, process.room))
+        opened = await self._ask(
+            port.Prefix(process.pid, rows, process.room), lambda: process.pid in self.processes
+        )
         process.turns = [turn + len(opened.tokens) for turn in process.turns]
         process.edit(0, 0, opened.tokens)
         process.soft = rows
@@ -231,12 +204,14 @@ class Served:
             self.send(*self.paging.close(process, self._clock()), *self.paging.due())
             self.schedule()
             if not self.processes:
+                self._rests = self._clock()
                 self._check()
 
     def schedule(self) -> None:
         """Apply what the scheduler decides."""
         if not (self.broken or self._stopped) and self._up.is_set():
             self._assign()
+        self._note()
         self.on_room()
 
     def _assign(self) -> None:
@@ -269,11 +244,6 @@ class Served:
         except ValueError as error:
             _log.error("the books are wrong", model=self.card.id, error=str(error))
 
-    def send(self, *commands: port.Signal) -> None:
-        """Tell the engine."""
-        for command in commands:
-            self.engine.send(command)
-
     def _new_paging(self) -> Paging:
         """No image outlives its engine."""
         return Paging(self._make_pager(), self.card.kv_bytes_per_token, self._runs, self.measure)
@@ -281,26 +251,6 @@ class Served:
     def _runs(self, pid: int) -> bool:
         process = self.processes.get(pid)
         return process is not None and process.state is State.RUNNING
-
-    async def _ask(self, request: port.Request) -> port.Opened:
-        """Ask the engine; should it die meanwhile, once more and then no more: the request may kill it."""
-        for last in (False, True):
-            await self._up.wait()
-            if self._stopped:
-                raise KernelError("SHUTTING_DOWN")
-            if not isinstance(request, port.Open) and request.pid not in self.processes:
-                raise KernelError("PID_NOT_FOUND", f"PID {request.pid} has ended")
-            if self.broken:
-                break
-            self._asking += 1
-            try:
-                return await self.engine.open(request)
-            except KernelError as error:
-                if error.code != "ENGINE_FAILED" or last:
-                    raise
-            finally:
-                self._asking -= 1
-        raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
 
     def _on_step(self, step: port.Step) -> None:
         self.threads = step.threads
@@ -313,11 +263,11 @@ class Served:
         self._host.deliver(taken)
         self.schedule()
 
-    def _on_death(self, reason: str) -> None:
+    def _on_paged(self, event: port.Paged) -> None:
+        self.send(*self.paging.paged(event))
+
+    def _set_back(self) -> None:
         now = self._clock()
-        self._up.clear()
-        if not self._asking:  # else a request that was under way is the likelier cause
-            self._deaths.append(now)
         self.scheduler.reset()
         self.paging.give_up()
         for process in self.processes.values():
@@ -326,37 +276,21 @@ class Served:
         for process in self.processes.values():
             if process.state is State.RUNNING:
                 process.move(Event.REVOKE, now)
-        self.broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN
-        _log.warning("engine died", model=self.card.id, reason=reason, broken=self.broken)
-        self._host.emit("engine_died", model=self.card.id, reason=reason, broken=self.broken)
-        if self.broken:
-            self._up.set()  # whoever waits learns that it is broken
-            for process in list(self.processes.values()):
-                if process.pid in self.processes:  # else it has ended with its parent
-                    self._host.fail(process, "engine_failed")
-            self.on_room()
-        else:
-            self._restart = self._loop.create_task(self._start_again())
 
-    async def _start_again(self) -> None:
-        self.engine = self._make_engine()
-        try:
-            await self._bring_up(lambda _fraction: None)
-        except (KernelError, OSError) as error:  # no memory, no descriptors
-            self._on_death(str(error))
-            return
+    def _give_up(self) -> None:
+        for process in list(self.processes.values()):
+            if process.pid in self.processes:  # else it has ended with its parent
+                self._host.fail(process, "engine_failed")
+        self.on_room()
+
+    async def _reopen_all(self) -> bool:
         live = list(self.processes.values())
-        opened = all(await asyncio.gather(*(self._reopen(process) for process in live)))
-        if not opened or self.broken or self._restart is not asyncio.current_task():
-            return  # it died again, and `_on_death` knows
-        self.restarts += 1
+        if not all(await asyncio.gather(*(self._reopen(process) for process in live))):
+            return False
         for process in self.processes.values():
             if process.terminating:
                 self.engine.send(port.Finish(process.pid, max(1, process.finish_by - process.generated)))
-        self._up.set()
-        _log.info("engine restarted", model=self.card.id, processes=len(live))
-        self._host.emit("engine_restarted", model=self.card.id, processes=len(live))
-        self.schedule()
+        return True
 
     async def _reopen(self, process: Process) -> bool:
         """Open a live process in the new engine, or fail it alone; False when that engine died too."""

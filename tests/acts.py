@@ -65,6 +65,11 @@ async def rot(bench: Bench, _count: int) -> None:
     os.pwrite(file._fd, bytes(PAGE), 0)
 
 
+async def renew(bench: Bench, _count: int) -> None:
+    """The current model is loaded from another file of its name."""
+    bench.kernel.models.current().fingerprint = "another"
+
+
 async def lose(bench: Bench, _count: int) -> None:
     """The folders of snapshots, checkpoints and registered tools can't be written."""
     for name in ("snapshots", "checkpoints", "tools"):
@@ -160,7 +165,7 @@ async def forget(bench: Bench, _count: int) -> None:
 ACTS: dict[str, Callable[[Bench, int], Awaitable[None]]] = {
     act.__name__: act
     for act in (
-        *(step, rest, die, load, fill, rot, lose, spoil, pin, breach),
+        *(step, rest, die, load, fill, rot, renew, lose, spoil, pin, breach),
         *(litter, wear, ask, call, stall, flow, forget, pace),
     )
 }

@@ -108,9 +108,13 @@ engine.scripted
 engine.link
 estimates
 paging
+residency
+supervision
 serving
 lanes
 admission
+syscalls.document
+routing
 models
 syscalls.errors
 syscalls.results
@@ -119,7 +123,6 @@ syscalls.confined
 syscalls.workspace
 syscalls.succession
 syscalls.files
-syscalls.document
 syscalls.arguments
 syscalls.secrets
 syscalls.skills
@@ -144,6 +147,7 @@ toolverbs
 carrying
 checkpointing
 replaying
+starting
 kernel
 explain
 toolreport

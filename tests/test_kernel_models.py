@@ -47,19 +47,33 @@ def test_new_processes_get_the_model_loaded_last_and_old_ones_keep_theirs(two: P
             pass
         await settle()
         assert bench.screen.text[1] == words(4)
-        assert set(bench.kernel.models.served) == {"big/other"}
-        assert repr(first) == "<ScriptedEngine dead>"
+        assert set(bench.kernel.models.served) == {"demo", "big/other"}
 
     run(main())
 
 
-def test_an_older_model_without_processes_goes_at_once(two: Path) -> None:
+@pytest.mark.parametrize("minutes", [3, 0])
+def test_a_model_that_is_not_the_current_one_goes_when_nobody_has_used_it_for_long(
+    two: Path, minutes: int
+) -> None:
     async def main() -> None:
-        bench = await boot(two)
+        bench = await boot(two, engine={"idle_minutes": minutes})
+        process = await bench.exec(interactive=True, max_tokens=2)
+        bench.finish()
         await bench.kernel.models.load("big/other")
-        await settle()
-        assert set(bench.kernel.models.served) == {"big/other"}
-        assert repr(bench.engines[0]) == "<ScriptedEngine dead>"
+        await asyncio.sleep(600)
+        assert set(bench.kernel.models.served) == {
+            "demo",
+            "big/other",
+        }  # one of its processes waits for input
+        bench.kernel.kill(ME, process.pid)
+        await asyncio.sleep(179)
+        assert set(bench.kernel.models.served) == {"demo", "big/other"}
+        await asyncio.sleep(2)
+        assert set(bench.kernel.models.served) == ({"big/other"} if minutes else {"demo", "big/other"})
+        await asyncio.sleep(86400)
+        assert "big/other" in bench.kernel.models.served
+        assert (repr(bench.engines[0]) == "<ScriptedEngine dead>") is bool(minutes)
 
     run(main())
 
@@ -154,17 +168,18 @@ def test_a_model_too_large_for_memory_leaves_the_running_model(
         process = await bench.exec()
         per_slot = 512 * 2 * 2 * 2 * 32
         size = (two / "big" / "other.gguf").stat().st_size
-        free_memory(monkeypatch, size + 4 * per_slot - 1)
+        larger = two / "larger.gguf"
+        larger.write_bytes((two / "big" / "other.gguf").read_bytes() + bytes(1000))
+        free_memory(monkeypatch, 999)  # and what the running one takes
+        taken = bench.kernel.models.current().size
+        assert taken == size + 4 * per_slot
         with pytest.raises(KernelError) as caught:
-            await bench.kernel.models.load("big/other")
+            await bench.kernel.models.load("larger")
         assert caught.value.code == "MEMORY_ADMISSION"
-        assert caught.value.details == {
-            "needed_bytes": size + 4 * per_slot,
-            "free_bytes": size + 4 * per_slot - 1,
-        }
+        assert caught.value.details == {"needed_bytes": taken + 1000, "free_bytes": taken + 999}
         await still_runs(bench, process)
-        free_memory(monkeypatch, size + 4 * per_slot)
-        await bench.kernel.models.load("big/other")
+        free_memory(monkeypatch, taken + 1000)
+        await bench.kernel.models.load("larger")
 
     run(main())
 

@@ -44,7 +44,7 @@ def test_status_without_a_model(tmp_path: Path) -> None:
             "uptime_s=0 total_commands=0 total_errors=0 total_exec_started=0 total_signals=0 "
             "active_processes=0 waiting_processes=0 active_pids=[] waiting_pids=[] selected_model_id=none "
             "loaded_model_id=none loaded_family=none loaded_model_path=none no_model_loaded=true "
-            "syscalls=0 syscall_errors=0 sandbox=off"
+            "syscalls=0 syscall_errors=0 sandbox=off models=none"
         )
         assert set(answer.data) >= {"uptime_secs", "model", "processes", "generation"}
         assert "memory" not in answer.data
@@ -231,7 +231,7 @@ def test_models_are_listed_with_the_selected_one_marked(tmp_path: Path) -> None:
         bench = await boot(tmp_path)
         models = bench.kernel.models
         await models.select("b/qwen")
-        answer = report.model_list(await models.cards(), models.selected_id, models.loaded_id)
+        answer = report.model_list(await models.cards(), models)
         assert answer.text == (
             f"Models (2)\n* id=b/qwen family=Qwen path={tmp_path}/b/qwen.gguf\n"
             f"- id=demo family=Llama path={tmp_path}/demo.gguf"

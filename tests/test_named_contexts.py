@@ -251,19 +251,32 @@ def test_a_folder_that_takes_no_file_is_told(tmp_path):
     run(main())
 
 
-@pytest.mark.parametrize("change", ["unloaded", "another file"])
-def test_a_snapshot_is_of_one_model(tmp_path, change):
+def test_what_begins_from_a_snapshot_runs_on_its_model(tmp_path):
+    """Whatever model is the current one, or none; the snapshot's is loaded for it."""
+
     async def main():
         bench = await with_snapshot(tmp_path)
         bench.kernel.kill(ME, 1)
         (tmp_path / "other.gguf").write_bytes((tmp_path / "demo.gguf").read_bytes())
-        if change == "unloaded":
-            await bench.kernel.models.load("other")
+        await bench.kernel.models.load("other")
+        await bench.kernel.models.unload("demo")
+        assert (await begin(bench)).model_id == "demo"
+        assert bench.kernel.models.current().card.id == "other"
+
+    run(main())
+
+
+@pytest.mark.parametrize("change", ["gone", "another file"])
+def test_a_snapshot_is_of_one_model(tmp_path, change):
+    async def main():
+        bench = await with_snapshot(tmp_path)
+        bench.kernel.kill(ME, 1)
+        await bench.kernel.models.unload("")
+        if change == "gone":
+            (tmp_path / "demo.gguf").unlink()
         else:
-            await bench.kernel.models.unload("")
             with (tmp_path / "demo.gguf").open("ab") as file:
                 file.write(b"more")
-            await bench.kernel.models.load("demo")
         assert await code(begin(bench)) == "SNAPSHOT_MODEL"
 
     run(main())

@@ -22,12 +22,14 @@ def request(**fields: Any) -> ExecRequest:
 
 
 def plan(defaults: Generation = DEFAULTS, pid: int = 1, **fields: Any) -> Plan:
-    return request(**({"prompt": "hello"} | fields)).plan(defaults, base_seed=99, pid=pid)
+    asked = request(**({"prompt": "hello"} | fields))
+    asked.check()
+    return asked.plan(defaults, base_seed=99, pid=pid)
 
 
 def refusal(**fields: Any) -> KernelError:
     with pytest.raises(KernelError) as caught:
-        request(**fields).plan(DEFAULTS, base_seed=99, pid=1)
+        plan(**({"prompt": None} | fields))
     return caught.value
 
 

@@ -33,6 +33,7 @@ class Load(msgspec.Struct, tag=True):
     max_step_ms: int
     images: str = ""  # directory of KV images on disk; none without it
     compress: bool = False  # images on disk, by Zstandard
+    adapter: str = ""  # path of a LoRA adapter
 
 
 class Turn(msgspec.Struct):
@@ -79,8 +80,8 @@ class Open(msgspec.Struct, tag=True):
     calls: bool = False
     functions: str = ""
     schemas: dict[str, str] = {}
-
     prompt_lookup: bool = False
+
 
 class Append(msgspec.Struct, tag=True):
     """The next turn of a process; it runs again once it is granted. More tokens than `room` are refused."""

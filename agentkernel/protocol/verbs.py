@@ -122,6 +122,8 @@ _TABLE = (
             "EXEC_INVALID",
             "PID_NOT_FOUND",
             "NO_MODEL",
+            "MODEL_NOT_FOUND",
+            "LOAD_FAILED",
             "QUOTA_EXCEEDED",
             "MEMORY_ADMISSION",
             "DEADLINE_UNREACHABLE",

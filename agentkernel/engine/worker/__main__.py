@@ -67,6 +67,8 @@ class Worker:
             llama.set_up()
             self._model = llama.Model(load.path, load.gpu_layers, self._progress)
             self._context = llama.Context(self._model, load.slots, load.context, load.batch, load.threads)
+            if load.adapter:
+                self._context.adapt(load.adapter)
         except llama.LlamaError as error:
             self._send(port.Refused(0, "LOAD_FAILED", str(error)))
             return False

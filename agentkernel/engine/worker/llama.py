@@ -218,6 +218,16 @@ class Context:
         for i in range(batch):
             self._batch.n_seq_id[i] = 1
 
+    def adapt(self, path: str) -> None:
+        """Change the weights by a LoRA adapter, which goes with the model. Raises LlamaError."""
+        _last_words.clear()
+        adapter = lib.llama_adapter_lora_init(self.model.pointer, path.encode())
+        if not adapter:
+            raise LlamaError(last_words() or "not an adapter for this model")
+        adapters, scales = (lib.llama_adapter_lora_p_ctypes * 1)(adapter), (ctypes.c_float * 1)(1.0)
+        if lib.llama_set_adapters_lora(self.pointer, adapters, 1, scales):
+            raise LlamaError(last_words() or "the adapter can't be used")
+
     def decode(self, rows: Sequence[Row]) -> int:
         """Run the rows; sets their index. Returns llama_decode's code: 0 ok, 1 no room, < 0 failed."""
         soft = [row for row in rows if row.soft is not None]
