@@ -5,14 +5,20 @@ Rules
 2. A process whose reader is `limit` bytes behind is held; it goes on when half of that is left.
 3. Events are shed when the client is behind, and the next one that fits says how many were; those about
    a process whose output goes this way are not: its reader may wait for them.
+4. Where several processes stream to a client, what a step brings of all goes in one piece: each write is a
+   system call, which costs as much as all else that is done for a token.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from agentkernel.protocol.connection import ServerConnection
+
+_SEVERAL = 2  # processes
+_PIECE = 16 * 1024  # bytes; frames are joined until there are so many
 
 
 class Reader(Protocol):
@@ -20,6 +26,9 @@ class Reader(Protocol):
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport; may call `Outbox.pause` before it returns."""
+
+    def write_soon(self) -> None:
+        """Have `Outbox.flush` called when what is going on is over."""
 
     def caught_up(self, pid: int) -> None:
         """A process that was held may go on."""
@@ -80,6 +89,7 @@ class Outbox:
         self._held.pop(pid, None)
         self._streams.discard(pid)
         self._queue(pid, self._connection.data_frame(pid, offset, marker))
+        self.flush()  # the reply of the command that ended it comes behind
         self._reader.stream_ended()
 
     def drop(self, pid: int) -> None:
@@ -110,13 +120,16 @@ class Outbox:
             self._control_bytes -= len(data)
             self._reader.write(data)
         while self._data and not self.paused:
-            _, frame = self._data.popleft()
-            self._data_bytes -= len(frame)
-            self._reader.write(frame)
+            self._reader.write(b"".join(self._piece()))
         if self._data_bytes * 2 <= self._limit:
             held, self._held = self._held, {}
             for pid in held:
                 self._reader.caught_up(pid)
+
+    def flush(self) -> None:
+        """Hand over what waits only to go together."""
+        if self._data and not self.paused:
+            self.resume()
 
     def close(self) -> None:
         """The client is gone: forget everything."""
@@ -133,8 +146,19 @@ class Outbox:
     def _queue(self, pid: int, frame: bytes) -> None:
         if self.closed:
             return
-        if self.paused or self._data:
-            self._data.append((pid, frame))
-            self._data_bytes += len(frame)
-        else:
-            self._reader.write(frame)
+        if not (self.paused or self._data):
+            if len(self._streams) < _SEVERAL:
+                self._reader.write(frame)
+                return
+            self._reader.write_soon()
+        self._data.append((pid, frame))
+        self._data_bytes += len(frame)
+
+    def _piece(self) -> Iterator[bytes]:
+        """The frames that go next."""
+        size = 0
+        while self._data and size < _PIECE:
+            _, frame = self._data.popleft()
+            self._data_bytes -= len(frame)
+            size += len(frame)
+            yield frame

@@ -169,19 +169,16 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the edge: any fault ends this command alone
             self._fail_with(item, request_id, error)
             return
-        if inspect.isawaitable(answer):
+        if inspect.isawaitable(answer) or (VERBS[item.verb].writes and self._kernel.recorder.owes):
             self._waiting = item.verb in _GIVEN_UP
             pending = self._finish(item, request_id, answer)
-            self._task = asyncio.get_running_loop().create_task(pending)
-        elif VERBS[item.verb].writes and self._kernel.recorder.owes:
-            pending = self._finish(item, request_id, _already(answer))
             self._task = asyncio.get_running_loop().create_task(pending)
         else:
             self._succeed(item, request_id, answer)
 
-    async def _finish(self, item: Command, request_id: str, pending: Awaitable[Answer]) -> None:
+    async def _finish(self, item: Command, request_id: str, pending: Answer | Awaitable[Answer]) -> None:
         try:
-            answer = await pending
+            answer = await pending if inspect.isawaitable(pending) else pending
             if VERBS[item.verb].writes:
                 await self._kernel.recorder.synced()
             self._succeed(item, request_id, answer)
@@ -222,6 +219,14 @@ class Connection(asyncio.Protocol):
         """Hand bytes to the transport."""
         if self._transport is not None:
             self._transport.write(data)
+
+    def write_soon(self) -> None:
+        """Have the outbox flushed in the loop's next round."""
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.outbox.flush()
+        self.close_if_done()
 
     def caught_up(self, pid: int) -> None:
         """The client has read what this process had put out."""
@@ -287,10 +292,6 @@ class Connection(asyncio.Protocol):
         message = f"the {what} was not whole within {seconds:g} s"
         self._commands.append(Rejected("TIMEOUT", message, fatal=True))
         self._go_on()
-
-
-async def _already(answer: Answer) -> Answer:
-    return answer
 
 
 class Server:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agentkernel import outbox
 from agentkernel.outbox import Outbox
 from agentkernel.protocol.connection import ServerConnection
 from agentkernel.protocol.framing import Frame, ReplyParser
@@ -19,13 +20,16 @@ class Transport:
         self.room = room
         self.written: list[bytes] = []
         self.released: list[int] = []
-        self.streams_ended = 0
+        self.streams_ended = self.asked = 0
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
         self.room -= 1
         if self.room <= 0:
             self.outbox.pause()
+
+    def write_soon(self) -> None:
+        self.asked += 1
 
     def caught_up(self, pid: int) -> None:
         self.released.append(pid)
@@ -45,6 +49,12 @@ class Transport:
             x.removeprefix(b"DATA raw ").split(b"\r\n", 1)[-1] if x.startswith(b"DATA") else b"<" + x + b">"
             for x in self.written
         )
+
+
+@pytest.fixture(autouse=True)
+def a_frame_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are not joined, unless a test sets another size."""
+    monkeypatch.setattr(outbox, "_PIECE", 1)
 
 
 def test_nothing_waits_while_the_client_reads() -> None:
@@ -206,3 +216,69 @@ def test_its_repr_shows_what_waits() -> None:
     client.outbox.reply(b"a")
     client.outbox.data(3, 0, b"b")
     assert repr(client.outbox) == "<Outbox control=1 data=13B held=[3]>"
+
+
+def test_what_several_processes_put_out_goes_in_one_piece_when_all_of_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "_PIECE", 1000)
+    client = Transport()
+    client.outbox.data(1, 0, b"one")
+    assert client.written == [b"DATA raw 3\r\none"]
+    for pid in (2, 3, 1):
+        assert client.outbox.data(pid, 0, b"%d" % pid)
+    assert (len(client.written), client.asked) == (1, 1)
+    client.outbox.flush()
+    assert client.written[1:] == [b"DATA raw 1\r\n2DATA raw 1\r\n3DATA raw 1\r\n1"]
+    assert client.outbox.empty
+
+
+def test_what_waits_for_company_is_no_more_than_a_piece_at_a_time_and_stops_for_a_full_transport(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "_PIECE", 2 * FRAME)
+    client = Transport(limit=100 * FRAME, room=1)
+    client.room = 3
+    for pid in range(1, 8):
+        client.outbox.data(pid, 0, b"x" * 10)
+    client.outbox.flush()
+    assert [len(piece) for piece in client.written] == [FRAME, 2 * FRAME, 2 * FRAME]
+    client.outbox.flush()
+    assert len(client.written) == 3
+    client.drain()
+    assert [len(piece) for piece in client.written] == [FRAME, 2 * FRAME, 2 * FRAME, 2 * FRAME]
+
+
+def test_a_reply_overtakes_output_that_waits_for_company() -> None:
+    client = Transport()
+    for pid in (1, 2, 2):
+        client.outbox.data(pid, 0, b"%d" % pid)
+    client.outbox.reply(b"r")
+    client.outbox.flush()
+    assert client.text == b"1<r>22"
+
+
+def test_an_end_waits_for_no_company_and_nothing_before_it_either() -> None:
+    client = Transport()
+    for pid in (1, 2, 3):
+        client.outbox.data(pid, 0, b"%d" % pid)
+    client.outbox.end(2, 1, b"m")
+    client.outbox.reply(b"r")
+    assert client.text == b"123m<r>"
+
+
+def test_a_process_dropped_while_its_output_waits_for_company_sends_nothing() -> None:
+    client = Transport()
+    for pid in (1, 2, 3):
+        client.outbox.data(pid, 0, b"%d" % pid)
+    client.outbox.drop(2)
+    client.outbox.flush()
+    assert client.text == b"13"
+
+
+def test_a_process_held_for_what_waits_for_company_is_released_when_that_has_gone() -> None:
+    client = Transport(limit=FRAME)
+    answers = [client.outbox.data(pid, 0, b"x" * 10) for pid in (1, 2, 3)]
+    assert answers == [True, True, False]
+    client.outbox.flush()
+    assert client.released == [3]
