@@ -45,6 +45,8 @@ class ExecOptions(TypedDict, total=False):
     stop: str | Sequence[str]
     grammar: str
     json_schema: Mapping[str, object]
+    model: str
+    lora: str
     capability: Literal["fast", "general", "code", "reasoning"]
     priority: Priority
     nice: int

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from tests.conftest import ENDLESS
+from tests.conftest import ENDLESS, QWEN2
 
 
 @pytest.fixture
@@ -247,3 +247,13 @@ def test_resume_of_a_process_with_a_reader_only_says_its_state(ak, long_kernel, 
     result = ak("resume", str(stream.pid), "--format", "jsonl", kernel=long_kernel)
     assert json.loads(result.stdout)["state"] in ("Ready", "Running")
     client.kill(stream.pid)
+
+
+def test_it_runs_on_the_model_that_it_names(ak, make_kernel, client_of):
+    kernel = make_kernel()
+    ended = json.loads(
+        ak("run", "hello", "--model", QWEN2, "--max-tokens", "3", "--format", "json", kernel=kernel).stdout
+    )
+    assert client_of(kernel).process_status(ended["pid"]).model == QWEN2
+    refused = ak("run", "hello", "--lora", QWEN2, kernel=kernel)
+    assert (refused.returncode, "LOAD_FAILED" in refused.stderr) == (65, True)
