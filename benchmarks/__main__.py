@@ -41,6 +41,7 @@ from benchmarks import (
     shares,
     simulation,
     streams,
+    swarm,
     tools,
 )
 from benchmarks.bench import Bench
@@ -67,6 +68,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         shares,
         interactive,
         mixed,
+        swarm,
         prediction,
         simulation,
         journal,

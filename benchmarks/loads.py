@@ -82,6 +82,7 @@ async def _load(bench: Bench, kernel: Kernel, spans: Spans) -> None:
             await connection.ask("LOAD", larger.stem.encode())
             spans.end()
             await connection.ask("LOAD", small.stem.encode())
+            await connection.ask("UNLOAD", larger.stem.encode())
 
 
 SLOTS, CONTEXT, _SMALL = 16, 512, "qwen2-1m"
