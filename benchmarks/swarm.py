@@ -3,8 +3,8 @@ times the tokens a second that the large one alone does for all.
 
 Forty processes at once, four of five of class fast, the others of class reasoning. With scores in
 `catalog.yaml` the kernel gives the former to the small model and the latter to the large one; without, all
-run on the large one. Weights are random: it is the speed of a choice that is measured, not how good an answer is.
-Tokens said a second, from the first EXEC to the last end; the two take turns.
+run on the large one. Weights are random: it is the speed of a choice that is measured, not how good an answer
+is. Tokens said a second, from the first EXEC to the last end; the two take turns.
 """
 
 from __future__ import annotations
