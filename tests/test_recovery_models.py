@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import types
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agentkernel.process import Process, State
@@ -98,6 +101,29 @@ def test_who_was_told_to_end_ends_with_its_sentence_or_its_grace(tmp_path, monke
         assert (process.state, process.reason) == (State.TERMINATED, "terminated")
         assert process.generated == tokens
         assert said(bench, process.pid) == " ".join(whole.split(" ")[:tokens])
+        await leave(bench)
+
+    run(main())
+
+
+def test_models_that_do_not_fit_together_take_turns_after_a_restart_too(tmp_path, monkeypatch):
+    """Nobody's model is lost for want of room: those of one run, those of the other have to wait."""
+
+    async def main() -> None:
+        before, one, other = await on_two_models(tmp_path)
+        size = before.kernel.config.engine.slots * 256 * 2 * 2 * 2 * 32
+        room = types.SimpleNamespace(available=size + size // 2)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: room)
+        bench = await born(tmp_path)
+        kernel = bench.kernel
+        assert {process.pid for process in kernel.table} == {one.pid, other.pid, other.pid + 1}
+        served = kernel.models.served
+        assert {id_: each.in_memory for id_, each in served.items()} == {"demo": True, "other": False}
+        while len(kernel.table):
+            for each in list(served.values()):
+                each.engine.step()
+            await asyncio.sleep(1)
+        assert [said(bench, pid) for pid in (one.pid, other.pid)] == [TALK, TALK]
         await leave(bench)
 
     run(main())
