@@ -49,6 +49,7 @@ class Bench:
     smoke: bool
     models: Path
     scratch: Path
+    tree: Path = ROOT  # of the kernel
 
     @property
     def threads(self) -> int:
@@ -101,7 +102,7 @@ class Bench:
         foreign = ("AGENTKERNEL_", "AGENTIC_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return kept | {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.tree),
             "XDG_CONFIG_HOME": str(self.scratch),
             **{f"AGENTKERNEL_{key.upper()}": str(value) for key, value in settings.items()},
         }

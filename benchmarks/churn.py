@@ -7,6 +7,7 @@ answered when the process is admitted and its birth is synced, KILL when its end
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import uvloop
@@ -17,6 +18,7 @@ from benchmarks.figures import Figure
 from benchmarks.prompts import letters, request
 
 _CONNECTIONS, _PROMPT = 16, 32
+_LIMIT = 400  # tokens: no process is to end before it is killed
 
 
 def run(bench: Bench) -> list[Figure]:
@@ -33,13 +35,14 @@ async def _churn(kernel: Kernel, seconds: float) -> float:
     """Pairs a second."""
     async with clients(kernel, _CONNECTIONS) as connections:
         began = time.monotonic()
-        counts = await asyncio.gather(*(_pairs(each, began + seconds) for each in connections))
+        counts = await asyncio.gather(*(pairs(each, end=began + seconds) for each in connections))
         return sum(counts) / (time.monotonic() - began)
 
 
-async def _pairs(connection: Connection, end: float) -> int:
-    payload, count = request(letters(_PROMPT, 1), 100, 1), 0
-    while time.monotonic() < end:
+async def pairs(connection: Connection, most: float = math.inf, end: float = math.inf) -> int:
+    """EXEC and KILL one after the other, so often at most and until then; how often."""
+    payload, count = request(letters(_PROMPT, 1), _LIMIT, 1), 0
+    while count < most and time.monotonic() < end:
         pid = (await connection.ask("EXEC", payload)).data["pid"]
         await connection.ask("KILL", str(pid).encode())
         count += 1
