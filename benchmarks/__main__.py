@@ -11,72 +11,13 @@ import argparse
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import (
-    assign,
-    calls,
-    churn,
-    crowd,
-    decode,
-    idle,
-    index,
-    interactive,
-    journal,
-    kernel_cpu,
-    latency,
-    lookup,
-    machine,
-    mixed,
-    paging,
-    parsing,
-    prediction,
-    prefix,
-    python_server,
-    report,
-    rounds,
-    scheduling,
-    shares,
-    simulation,
-    streams,
-    swarm,
-    tools,
-)
+from benchmarks import index, machine, report
 from benchmarks.bench import Bench
-from benchmarks.figures import Figure
-
-# name: what runs it, and the claim it opens with
-BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
-    module.__name__.rpartition(".")[2]: (module.run, module.__doc__)
-    for module in (
-        calls,
-        decode,
-        latency,
-        kernel_cpu,
-        idle,
-        streams,
-        prefix,
-        rounds,
-        python_server,
-        lookup,
-        paging,
-        crowd,
-        scheduling,
-        assign,
-        shares,
-        interactive,
-        mixed,
-        swarm,
-        prediction,
-        simulation,
-        journal,
-        parsing,
-        churn,
-        tools,
-    )
-}
+from benchmarks.table import BENCHMARKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
