@@ -74,10 +74,12 @@ async def _observe(config: Config, model: str, works: Sequence[Sequence[Job]]) -
         served = await kernel.models.load(model)
         turns, found = _Turns(), []
         kernel.events.subscribe(_OWNER, turns)
-        for jobs in works:
-            watch = Watch(served.engine)
+        for number, jobs in enumerate(works):
+            watch = Watch(served.engine, served.scheduler.slot)
             began = time.monotonic()
-            await asyncio.gather(*(_live(kernel, turns, job, i, watch.seen) for i, job in enumerate(jobs)))
+            await asyncio.gather(
+                *(_live(kernel, turns, job, (number, i), watch.seen) for i, job in enumerate(jobs))
+            )
             watch.end()
             watch.seen.seconds = time.monotonic() - began - min(job.at for job in jobs)
             found.append(watch.seen)
@@ -87,13 +89,13 @@ async def _observe(config: Config, model: str, works: Sequence[Sequence[Job]]) -
         await kernel.close()
 
 
-async def _live(kernel: Kernel, turns: _Turns, job: Job, seed: int, seen: Observation) -> None:
-    first, *later = (letters(n - (not i), seed, i) for i, n in enumerate(job.prompts))
+async def _live(kernel: Kernel, turns: _Turns, job: Job, seed: tuple[int, int], seen: Observation) -> None:
+    first, *later = (letters(n - (not i), *seed, i) for i, n in enumerate(job.prompts))
     request = ExecRequest(
         prompt=first,
         raw=True,
         max_tokens=job.answer,
-        seed=seed,
+        seed=seed[1],
         priority=job.priority,
         interactive=bool(later),
     )

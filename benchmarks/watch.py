@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentkernel.engine import port
-from benchmarks.simulator.costs import Move, Work
+from benchmarks.simulator.costs import Move, Row, Work, work
 
 
 @dataclass(slots=True)
@@ -31,9 +32,11 @@ class Observation:
 class Watch:
     """Sees what a loaded model's engine reports, on its way to the kernel."""
 
-    def __init__(self, engine: port.Engine) -> None:
+    def __init__(self, engine: port.Engine, slot: Callable[[int], int | None]) -> None:
+        """`slot` tells a process's slot."""
         self.seen = Observation()
         self._filled: defaultdict[int, int] = defaultdict(int)  # tokens, by PID
+        self._slot, self._slots = slot, dict[int, int]()
         self._heard = 0.0  # when the last step's report came
         self._moving = 0.0  # milliseconds since then
         self._engine, self._on_step, self._on_paged = engine, engine.on_step, engine.on_paged
@@ -45,14 +48,16 @@ class Watch:
 
     def _step(self, step: port.Step) -> None:
         now, seen = time.perf_counter(), self.seen
-        attended = 0
+        rows = []
         news = {output.pid: output.filled for output in step.outputs}
         for pid, filled in (step.reading | news).items():
             n = filled - self._filled[pid]
-            attended += n * self._filled[pid] + n * (n + 1) // 2
+            if (slot := self._slot(pid)) is not None:  # else it has lost it since the step
+                self._slots[pid] = slot
+            if n > 0:
+                rows.append(Row(self._slots[pid], n, self._filled[pid]))
             self._filled[pid] = filled
-        said = step.batch - step.prompt
-        seen.works.append(Work(said, step.prompt, attended))
+        seen.works.append(work(rows, reads=step.prompt > 0))
         seen.ms.append(step.ms)
         if self._heard:
             seen.between.append(max(0.0, (now - self._heard) * 1e3 - step.ms - self._moving))

@@ -1,27 +1,44 @@
 """What a step takes, as a sum of what is in it, fitted to steps that were measured.
 
 Rules
-1. A step costs something as such, and for each token said, each prompt token read, and each pair of a token
-   and one before it that it attends to; nothing costs less than nothing.
-2. The fit is by least squares: over what it was fitted to, it is right in sum.
+1. llama.cpp computes a step in passes: the rows of neighbouring slots at once, as many tokens of each as the
+   shortest has, and what is left in further passes. A pass costs something as such and for each token, of few
+   tokens not the same as of many; so does each pair of a token and one before it to which it attends.
+2. Nothing costs less than nothing. The fit is by least squares: over what it was fitted to, it is right in
+   sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from agentkernel.engine.worker.pacing import ways
+
+_FEW = 8  # tokens of a pass that are no longer few
+
 
 class Work(NamedTuple):
-    """What a step does: tokens it says, prompt tokens it reads, tokens attended to by each, summed."""
+    """A step: passes of one token; of few, and their tokens; of many, and theirs; pairs attended to."""
 
-    said: int
-    read: int
+    single: int
+    few: int
+    few_tokens: int
+    large: int
+    large_tokens: int
     attended: int
+
+
+class Row(NamedTuple):
+    """Tokens of one slot in a step, behind so many that the slot has."""
+
+    slot: int
+    tokens: int
+    behind: int
 
 
 class Move(NamedTuple):
@@ -33,13 +50,14 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Milliseconds; `lag` is from a step's end to what the kernel decides on it, `admit` what EXEC takes."""
+    """Milliseconds: of a step, and of each that `Work` counts; `between` one step's end and the next's begin.
+
+    `lag` is from a step's end to what the kernel decides on it, `admit` what EXEC takes.
+    """
 
     step: float
-    said: float
-    read: float
-    attended: float
-    between: float = 0.0  # a step's end and the next one's begin
+    works: tuple[float, ...]
+    between: float = 0.0
     out: tuple[float, float] = (0.0, 0.0)  # an image, and each of its tokens
     into: tuple[float, float] = (0.0, 0.0)
     lag: float = 0.0
@@ -47,7 +65,7 @@ class Costs:
 
     def of(self, work: Work) -> float:
         """What a step takes that does this work."""
-        return self.step + self.said * work.said + self.read * work.read + self.attended * work.attended
+        return self.step + sum(cost * n for cost, n in zip(self.works, work, strict=True))
 
     def moving(self, *, out: bool, tokens: int) -> float:
         """What moving an image of so many tokens takes."""
@@ -55,12 +73,41 @@ class Costs:
         return each + token * tokens
 
 
-def fit_steps(works: Sequence[Work], ms: Sequence[float]) -> tuple[float, float, float, float]:
-    """`step`, `said`, `read` and `attended` of the Costs. Raises ValueError without steps."""
+def work(rows: Sequence[Row], *, reads: bool) -> Work:
+    """The work of a step of these rows, which reads a prompt or doesn't."""
+    tokens = sum(row.tokens for row in rows)
+    attended = sum(row.tokens * row.behind + row.tokens * (row.tokens + 1) // 2 for row in rows)
+    if not reads and any(not way.together for way in ways(1, tokens)):
+        return Work(tokens, 0, 0, 0, 0, attended)
+    sizes = passes(rows)
+    few = [size for size in sizes if 1 < size < _FEW]
+    large = [size for size in sizes if size >= _FEW]
+    return Work(sizes.count(1), len(few), sum(few), len(large), sum(large), attended)
+
+
+def passes(rows: Iterable[Row]) -> list[int]:
+    """The tokens of each pass, as llama.cpp splits a batch of slots with a cache each (`split_equal`)."""
+    left = sorted((row.slot, row.tokens) for row in rows)
+    sizes = []
+    while left:
+        together = 1
+        while together < len(left) and left[together][0] == left[together - 1][0] + 1:
+            together += 1
+        least = min(tokens for _, tokens in left[:together])
+        sizes.append(together * least)
+        shorter = ((slot, tokens - least) for slot, tokens in left[:together] if tokens > least)
+        left = [*shorter, *left[together:]]
+    return sizes
+
+
+def fit_steps(works: Sequence[Work], ms: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+    """`step` and `works` of the Costs. Raises ValueError without steps."""
     if not works:
         raise ValueError("no steps to fit to")
-    found = _fit(np.column_stack((np.ones(len(works)), np.asarray(works, dtype=float))), np.asarray(ms))
-    return found[0], found[1], found[2], found[3]
+    step, *found = _fit(
+        np.column_stack((np.ones(len(works)), np.asarray(works, dtype=float))), np.asarray(ms)
+    )
+    return step, tuple(found)
 
 
 def fit_moves(moves: Sequence[Move]) -> tuple[float, float]:

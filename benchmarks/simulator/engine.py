@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from agentkernel.engine.worker.pacing import Pacer, compose
 from agentkernel.paging import SHORTEST_PREFIX
-from benchmarks.simulator.costs import Costs, Work
+from benchmarks.simulator.costs import Costs, Row, work
 
 _WHOLE = 1 - 1e-9  # a credit, but for rounding
 
@@ -103,19 +103,18 @@ class Engine:
         chunk = self._pacer.chunk(pending.count(1))
         self._turn += self._batch
         rows = compose(pending, self._batch, chunk, self._turn)
-        said = attended = tokens = 0
-        report = Report(0.0)
+        report, placed = Report(0.0), []
         for i, n in rows:
             sequence = served[i]
-            attended += n * sequence.filled + n * (n + 1) // 2
-            tokens += n
+            placed.append(Row(sequence.slot or 0, n, sequence.filled))
             sequence.filled += n
             report.used[sequence.pid] = n
             if sequence.filled == sequence.tokens:
-                said += 1
                 self._say(sequence, report)
-        report.ms = self._costs.of(Work(said, tokens - said, attended))
-        if tokens > said:
+        tokens = sum(report.used.values())
+        reads = tokens > len(report.said)
+        report.ms = self._costs.of(work(placed, reads=reads))
+        if reads:
             self._pacer.observe(tokens, report.ms)
         return report
 

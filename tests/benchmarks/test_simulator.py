@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from agentkernel.engine import port
 from benchmarks.simulator.clock import Clock
 from benchmarks.simulator.cluster import in_turn, jain, least_loaded, simulate
-from benchmarks.simulator.costs import Costs, Move, Work, fit_moves, fit_steps
+from benchmarks.simulator.costs import Costs, Move, Row, Work, fit_moves, fit_steps, passes, work
 from benchmarks.simulator.engine import Engine, Sequence
 from benchmarks.simulator.jobs import CLASSES, Job
 from benchmarks.simulator.node import Node
 from tests.engine.fakes import Bench
 
-COSTS = Costs(step=10, said=2, read=1, attended=0.001)
+COSTS = Costs(step=1, works=(7, 12, 6, 30, 1.5, 0.001))
 MOVING = replace(COSTS, out=(3.0, 0.0), into=(5.0, 0.0), between=0.5, lag=0.2, admit=1.0)
 
 jobs_lists = st.lists(
@@ -64,8 +64,8 @@ def test_its_steps_are_those_of_the_real_batcher(processes, batch):
 
 def test_a_lone_process_takes_what_its_steps_cost():
     outcome = simulate([Job(1.0, (64,), 3)], COSTS, slots=4)
-    first = COSTS.of(Work(said=1, read=63, attended=64 * 65 // 2))
-    rest = [COSTS.of(Work(1, 0, filled + 1)) for filled in (64, 65)]
+    first = COSTS.of(Work(0, 0, 0, large=1, large_tokens=64, attended=64 * 65 // 2))
+    rest = [COSTS.of(Work(1, 0, 0, 0, 0, attended=filled + 1)) for filled in (64, 65)]
     assert outcome.steps == 3
     assert outcome.seconds == pytest.approx((first + sum(rest)) / 1e3)
     (life,) = outcome.lives
@@ -78,8 +78,8 @@ def test_what_the_kernel_decides_reaches_the_engine_a_step_later():
     jobs = [Job(0.0, (8,), 1), Job(0.0, (8,), 9), Job(0.0, (8,), 2)]
     lives = simulate(jobs, replace(COSTS, lag=1.0), slots=2).lives
     assert [life.job.answer for life in lives] == [1, 2, 9]
-    reads = COSTS.of(Work(said=1, read=7, attended=36))
-    both = COSTS.of(Work(said=2, read=7, attended=9 + 36))
+    reads = COSTS.of(Work(0, 0, 0, large=1, large_tokens=8, attended=36))
+    both = COSTS.of(Work(0, few=2, few_tokens=2 + 7, large=0, large_tokens=0, attended=9 + 36))
     assert lives[2].firsts == [pytest.approx(2 * reads / 1e3)]
     assert lives[1].firsts == [pytest.approx((2 * reads + both) / 1e3)]
 
@@ -139,19 +139,40 @@ def test_jobs_are_placed_in_turn_or_where_the_fewest_live():
     assert loads.seconds < turns.seconds
 
 
+def test_neighbouring_slots_are_passed_through_together_as_far_as_the_shortest_row_goes():
+    rows = lambda *pairs: [Row(slot, tokens, 0) for slot, tokens in pairs]  # noqa: E731
+    assert passes(rows((2, 1), (0, 1), (1, 1))) == [3]
+    assert passes(rows((0, 1), (1, 1), (3, 1), (4, 1), (7, 1))) == [2, 2, 1]
+    assert passes(rows((0, 1), (1, 30), (2, 1))) == [3, 29]
+    assert passes(rows((0, 10), (1, 30), (2, 20))) == [30, 20, 10]
+    assert passes([]) == []
+
+
+@given(st.dictionaries(st.integers(0, 31), st.integers(1, 60), max_size=16))
+def test_passes_hold_every_token_once(lengths):
+    assert sum(passes(Row(slot, n, 0) for slot, n in lengths.items())) == sum(lengths.values())
+
+
+def test_a_few_that_only_decode_go_one_after_the_other():
+    rows = [Row(slot, 1, 9) for slot in range(3)]
+    assert work(rows, reads=False) == Work(3, 0, 0, 0, 0, 30)
+    assert work(rows, reads=True) == Work(0, 1, 3, 0, 0, 30)
+    assert work([Row(slot, 1, 0) for slot in range(8)], reads=False) == Work(0, 0, 0, 1, 8, 8)
+
+
 def test_a_fit_finds_the_costs_that_steps_were_made_with():
-    works = [
-        Work(said, read, attended) for said in (0, 4, 9) for read in (0, 30) for attended in (10, 500, 900)
-    ]
-    assert fit_steps(works, [COSTS.of(work) for work in works]) == pytest.approx((10, 2, 1, 0.001))
+    works = [Work(1 + i % 3, i % 2, i % 5, i % 4, 7 * i % 11, i * i % 97) for i in range(60)]
+    step, found = fit_steps(works, [COSTS.of(each) for each in works])
+    assert (step, *found) == pytest.approx((1, 7, 12, 6, 30, 1.5, 0.001))
     assert fit_moves([Move(n, 0.4 + 0.01 * n) for n in (10, 50, 200)]) == pytest.approx((0.4, 0.01))
     assert fit_moves([]) == (0.0, 0.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 16), st.integers(0, 100), st.floats(0.1, 1e3)), min_size=1))
 def test_a_fit_has_no_negative_costs(measured):
-    works = [Work(said, read, said * 100 + read) for said, read, _ in measured]
-    assert min(fit_steps(works, [ms for _, _, ms in measured])) >= 0
+    works = [Work(single, single // 3, single, 1, read, 100 * read) for single, read, _ in measured]
+    step, found = fit_steps(works, [ms for _, _, ms in measured])
+    assert min(step, *found) >= 0
 
 
 def test_a_fit_to_nothing_is_an_error():
