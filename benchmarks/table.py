@@ -27,6 +27,7 @@ from benchmarks import (
     shares,
     simulation,
     streams,
+    swapping,
     swarm,
     tools,
 )
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         lookup,
         paging,
         crowd,
+        swapping,
         scheduling,
         assign,
         shares,
