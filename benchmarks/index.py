@@ -31,7 +31,7 @@ _CLAIMS = (
     "| claim | measured | 95 % interval | side by side | target | verdict | samples | run |\n"
     "|---|---|---|---|---|---|---|---|"
 )
-_OTHERS = "| figure | measured | 95 % interval | samples | run |\n|---|---|---|---|---|"
+_OTHERS = "| figure | measured | 95 % interval | side by side | samples | run |\n|---|---|---|---|---|---|"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -118,7 +118,7 @@ def _claim(row: Row) -> str:
 
 
 def _other(row: Row) -> str:
-    return _line(row.figure.name, *_measured(row.figure), *_source(row))
+    return _line(row.figure.name, *_measured(row.figure), _sides(row.figure), *_source(row))
 
 
 def _measured(figure: Figure) -> tuple[str, str]:

@@ -59,6 +59,12 @@ def test_what_a_ratio_compares_is_shown_beside_it():
     assert _row(text, "faster")[1:4] == ["5", "5 to 5", "rival 31 s, ours 6.2 s"]
 
 
+def test_a_comparison_that_claims_nothing_shows_both_sides_too():
+    sides = Side("after", "µs", [6.0, 6.0]), Side("before", "µs", [8.0, 8.0])
+    text = index.render([_report("2026-01-02", ratio("change ÷ before", *sides))])
+    assert _row(text, "change ÷ before")[1:4] == ["0.75", "0.75 to 0.75", "after 6 µs, before 8 µs"]
+
+
 def test_the_newest_measurement_of_a_figure_is_shown_and_others_stay(tmp_path):
     kept, old, new = (Figure(n, "ms", [v]) for n, v in (("kept", 1.0), ("wait", 2.0), ("wait", 3.0)))
     report.write(_report("2026-01-03T00:00:00Z", new), tmp_path)
