@@ -28,6 +28,7 @@ from agentkernel.errors import KernelError
 from agentkernel.events import Events
 from agentkernel.memory import Memory
 from agentkernel.models import MIB, Models
+from agentkernel.phases import rounded
 from agentkernel.process import Event, Owner, Process, Sink, State, Wait
 from agentkernel.quotas import NO_QUOTA
 from agentkernel.readers import Readers
@@ -251,6 +252,7 @@ class Processes:
             reason=process.reason,
             tokens_generated=process.generated,
             elapsed_secs=round(process.elapsed(process.ended), 3),
+            times=rounded(process.times(process.ended)),
         )
 
     def _give(self, process: Process, start: int, text: bytes) -> bool:

@@ -17,6 +17,7 @@ from agentkernel.catalog import ModelCard
 from agentkernel.kernel import Kernel
 from agentkernel.models import Models
 from agentkernel.pages import Tier
+from agentkernel.phases import rounded
 from agentkernel.plan import LANES
 from agentkernel.process import PRIORITIES, Owner, Process, Sink, State
 from agentkernel.protocol.connection import Answer
@@ -189,15 +190,20 @@ def process_status(kernel: Kernel, process: Process) -> Answer:
         **measured(kernel, process),
         "lane": process.lane,
     }
-    times = {f"{phase}_secs": round(spent, 3) for phase, spent in process.times(now).items()}
+    times = rounded(process.times(now))
     served = kernel.models.served.get(process.model_id)
     if served is not None and process.pid in served.processes:
         place, in_lane = served.scheduler.places(process.pid, now)
         extra |= {"queue_position": place, "lane_position": in_lane}
         extra["estimate_ms"] = slot_ms(served, place)
     shown = {"elapsed_secs": f"{process.elapsed(now):.2f}"}
-    text = line(data | shown | extra | _call_of(extra) | times)
+    text = line(data | shown | extra | _call_of(extra) | _seconds(times))
     return Answer(data | extra | {"times": times}, text)
+
+
+def _seconds(times: dict[str, float]) -> dict[str, float]:
+    """What a line shows of them."""
+    return {f"{phase}_secs": spent for phase, spent in times.items()}
 
 
 def _left_ms(moment: float, now: float) -> int | None:
@@ -243,8 +249,13 @@ def process_list(kernel: Kernel, processes: list[Process]) -> Answer:
         }
         for p in processes
     ]
-    text = "\n".join([f"Processes ({len(rows)})", *(line(row | _call_of(row)) for row in rows)])
-    return Answer({"total_processes": len(rows), "processes": rows}, text)
+    text = [f"Processes ({len(processes)})"]
+    listed: list[dict[str, Any]] = []
+    for row, process in zip(rows, processes, strict=True):
+        times = rounded(process.times(now))
+        text.append(line(row | _call_of(row) | _seconds(times)))
+        listed.append({**row, "times": times})
+    return Answer({"total_processes": len(listed), "processes": listed}, "\n".join(text))
 
 
 def why(kernel: Kernel, process: Process) -> Answer:

@@ -264,6 +264,10 @@ class Served(Supervised):
         self.schedule()
 
     def _on_paged(self, event: port.Paged) -> None:
+        if (process := self.processes.get(event.pid)) is not None:
+            now, phase = self._clock(), process.phase
+            process.enter("swap", max(process.since, now - event.ms / 1e3))
+            process.enter(phase, now)
         self.send(*self.paging.paged(event))
 
     def _set_back(self) -> None:

@@ -190,13 +190,15 @@ class Supervised(ABC):
         Should it die meanwhile, once more and then no more: the request may kill it.
         """
         self._ask_more()
+        deaths = 0
         try:
-            try:
-                return await self._ask_once(request, known)
-            except KernelError as error:
-                if error.code != "ENGINE_FAILED":
-                    raise
-            return await self._ask_once(request, known)
+            while True:
+                try:
+                    return await self._ask_once(request, known)
+                except KernelError as error:
+                    deaths += self.in_memory or self.broken  # else it has only left
+                    if error.code != "ENGINE_FAILED" or deaths == 2:
+                        raise
         finally:
             self._ask_less()
 

@@ -34,6 +34,7 @@ client
 calls
 plan
 quotas
+phases
 process
 table
 journal.errors

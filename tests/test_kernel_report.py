@@ -163,8 +163,13 @@ def test_ps_has_the_same_keys_in_each_line(tmp_path: Path) -> None:
         assert len({tuple(keys(line)) for line in lines}) == 1
         assert lines[1] == (
             "pid=2 owner=me state=Waiting wait=input priority=normal model=demo prompt_tokens=2 "
-            "tokens_generated=2 elapsed_secs=2.5 asks=none nice=0"
+            "tokens_generated=2 elapsed_secs=2.5 asks=none nice=0 queued_secs=0 prefill_secs=0 decode_secs=0 "
+            "syscall_secs=0 swap_secs=0 waiting_secs=2.5 suspended_secs=0"
         )
+        times = [row["times"] for row in answer.data["processes"]]
+        assert [sum(each.values()) for each in times] == [
+            row["elapsed_secs"] for row in answer.data["processes"]
+        ]
         assert [row["pid"] for row in answer.data["processes"]] == [1, 2, 3, 4]
         assert report.process_list(bench.kernel, []) == Answer(
             {"total_processes": 0, "processes": []}, "Processes (0)"

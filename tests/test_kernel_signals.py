@@ -325,7 +325,7 @@ def test_subscribers_learn_what_they_may_see(tmp_path: Path) -> None:
             "kind": "session_started", "pid": 1, "workload": "general", "priority": "normal"
         }  # fmt: skip
         finished = mine.events[1]
-        assert finished.pop("elapsed_secs") >= 0
+        assert finished.pop("elapsed_secs") == sum(finished.pop("times").values()) >= 0
         assert finished == {
             "kind": "session_finished", "pid": 1, "state": "Done", "reason": "length", "tokens_generated": 2
         }  # fmt: skip

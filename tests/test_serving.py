@@ -281,3 +281,25 @@ def test_when_nothing_runs_the_books_are_checked(tmp_path: Path) -> None:
             assert wrong == (["slots leaked: held [], free [0]"] if leak else [])
 
     run(main())
+
+
+def test_what_moving_its_context_takes_is_time_of_its_own_and_all_adds_up(tmp_path: Path) -> None:
+    """No more is counted than has passed since the phase began."""
+
+    async def main() -> None:
+        bench = await boot(tmp_path)
+        process = await bench.exec(max_tokens=50)
+        bench.step(2)
+        await asyncio.sleep(3)
+        engine = bench.engine
+        engine.on_paged(port.Paged(process.pid, "in", 5, 100, 2000.0))
+        now = bench.kernel.clock()
+        assert process.times(now) == {"queued": 0, "prefill": 0, "decode": 1, "swap": 2}
+        await asyncio.sleep(1)
+        engine.on_paged(port.Paged(process.pid, "disk-in", 5, 100, 9000.0))
+        engine.on_paged(port.Paged(99, "out", 5, 100, 9000.0))
+        now = bench.kernel.clock()
+        assert process.times(now) == {"queued": 0, "prefill": 0, "decode": 1, "swap": 3}
+        assert sum(process.times(now).values()) == process.elapsed(now) == 4
+
+    run(main())

@@ -165,6 +165,7 @@ class ProcessRow(msgspec.Struct):
     elapsed_secs: float
     asks: str = ""
     nice: int = 0
+    times: dict[str, float] = {}
 
 
 class ProcessList(msgspec.Struct):
