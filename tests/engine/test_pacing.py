@@ -28,7 +28,18 @@ def test_prompts_are_cut_so_that_a_step_lasts_as_long_as_it_may(ms_per_token: fl
 def test_prompts_go_on_however_slow_the_machine_is() -> None:
     pacer = Pacer(target_ms=100, batch=512)
     pacer.observe(64, 64_000)
-    assert pacer.chunk(decoding=4) == 16
+    assert pacer.chunk(decoding=4) == 8
+
+
+def test_far_into_a_long_prompt_a_step_lasts_hardly_longer_than_it_may() -> None:
+    """Behind 8,000 others a token costs ten times what the first one did (135M parameters, one thread)."""
+    pacer, filled, lasted = Pacer(target_ms=250, batch=512), 0, []
+    while filled < 8000:
+        chunk = pacer.chunk(decoding=3)
+        lasted.append(60 + chunk * (2 + 0.0032 * filled))
+        pacer.observe(chunk + 3, lasted[-1])
+        filled += chunk
+    assert max(lasted) <= 1.25 * 250
 
 
 def test_a_machine_that_gets_slower_or_faster_is_followed() -> None:
@@ -47,7 +58,7 @@ def test_while_nobody_waits_for_a_next_token_a_step_may_last_twice_as_long() -> 
 
 def test_steps_without_a_prompt_say_nothing_about_prompts() -> None:
     pacer = Pacer(target_ms=100, batch=512)
-    pacer.observe(8, 8_000)
+    pacer.observe(4, 8_000)
     assert pacer.chunk(decoding=0) == 64
 
 

@@ -50,4 +50,4 @@ def test_a_chunk_always_fits_and_never_stalls(
     for tokens, ms in measured:
         pacer.observe(tokens, ms)
     chunk = pacer.chunk(decoding)
-    assert min(16, max(0, batch - decoding)) <= chunk <= max(0, batch - decoding)
+    assert min(8, max(0, batch - decoding)) <= chunk <= max(0, batch - decoding)

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Generic, NamedTuple, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
-_LEAST_CHUNK = 16
+_LEAST_CHUNK = 8
 _FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _ALONE = 2  # times as long a step may last while nobody waits for a next token
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
