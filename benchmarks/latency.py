@@ -83,7 +83,7 @@ def run(bench: Bench) -> list[Figure]:
         model = bench.model(load.model)
         with (
             bench.kernel(model, load.slots, load.context) as kernel,
-            asyncio.Runner(loop_factory=_precise_loop) as runner,
+            asyncio.Runner(loop_factory=precise_loop) as runner,
         ):
             samples = runner.run(_measure(bench, kernel, load))
         figures += _figures(samples, load, {"model": model.stem, "threads": bench.threads})
@@ -115,6 +115,6 @@ def _figures(samples: list[Sample], load: Load, settings: dict[str, object]) -> 
     return figures
 
 
-def _precise_loop() -> asyncio.SelectorEventLoop:
+def precise_loop() -> asyncio.SelectorEventLoop:
     """An event loop whose timers are exact to the microsecond; epoll and uvloop round up to 1 ms."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())

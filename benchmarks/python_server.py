@@ -42,6 +42,7 @@ def run(bench: Bench) -> list[Figure]:
         _compare(bench, workload)
         for workload in (
             Workload("1 stream", 1, 0, streams.PROMPT, streams.NEW),
+            Workload("4 streams", 4, 0, streams.PROMPT, streams.NEW),
             Workload("16 streams", 16, 0, streams.PROMPT, streams.NEW),
             Workload("32 streams", 32, 0, streams.PROMPT, streams.NEW),
             Workload(f"{agents} agents sharing {shared:,} tokens", agents, shared, prefix.OWN, prefix.NEW),

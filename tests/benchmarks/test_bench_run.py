@@ -13,7 +13,18 @@ from benchmarks import __main__ as runner
 from benchmarks import peers, report
 from benchmarks.machine import ROOT
 
-_QUICK = ["kernel_cpu", "idle", "lookup", "paging", "crowd", "swapping", "scheduling", "assign", "shares"]
+_QUICK = [
+    "kernel_cpu",
+    "idle",
+    "connections",
+    "lookup",
+    "paging",
+    "crowd",
+    "swapping",
+    "scheduling",
+    "assign",
+    "shares",
+]
 _QUICK += ["interactive", "mixed", "swarm", "prediction", "simulation", "journal", "parsing", "churn"]
 _BESIDE = ["streams", "prefix", "rounds", "python_server"]
 
