@@ -149,6 +149,8 @@ class Supervised(ABC):
         """Go out of memory: who runs goes on from its tokens when the model is back."""
         self._up.clear()
         self._entered = None
+        if self._wanted is not None:
+            self._wanted = self._clock()  # it has had its turn: others wait longer
         await self._end_restart()
         engine = self.engine
         engine.on_step = lambda _step: None
