@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from benchmarks import shapes
 LLAMA, QWEN2, MISTRAL = "llama-1m", "qwen2-1m", "mistral-1m"
 ENDLESS = 'root ::= "a" root\n'  # a grammar under which a process never ends by itself
 _STOP_SECONDS = 30
+
+# A shell that runs the tests in the background ignores SIGINT, and whatever they start would do so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(slots=True)
