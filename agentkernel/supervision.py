@@ -139,7 +139,8 @@ class Supervised(ABC):
                 self._entered = None
                 raise
             self._begun = True
-            self._up.set()
+            if await self._reopen_all():  # those of a former kernel; else `_on_death` knows
+                self._up.set()
         now = self._clock()
         self._entry = now - began
         self._entered = None if self.broken else now

@@ -127,3 +127,22 @@ def test_models_that_do_not_fit_together_take_turns_after_a_restart_too(tmp_path
         await leave(bench)
 
     run(main())
+
+
+def test_the_first_engine_of_a_model_that_had_to_wait_knows_who_came_back(tmp_path, monkeypatch):
+    async def main() -> None:
+        before, one, other = await on_two_models(tmp_path)
+        size = before.kernel.config.engine.slots * 256 * 2 * 2 * 2 * 32
+        room = types.SimpleNamespace(available=size + size // 2)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: room)
+        bench = await born(tmp_path)
+        kernel = bench.kernel
+        kernel.kill(ME, one.pid)
+        await asyncio.sleep(5)
+        assert kernel.models.served["other"].in_memory
+        while kernel.models.served["other"].engine.step():
+            await settle()
+        assert said(bench, other.pid) == TALK
+        await leave(bench)
+
+    run(main())
