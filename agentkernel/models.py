@@ -27,7 +27,7 @@ from agentkernel.errors import KernelError
 from agentkernel.gguf import fingerprint
 from agentkernel.pages import Pager
 from agentkernel.plan import Workload
-from agentkernel.residency import Move, move
+from agentkernel.residency import move
 from agentkernel.routing import Routes, ranking, rationale
 from agentkernel.scheduler import Scheduler
 from agentkernel.serving import Policy, Served
@@ -245,17 +245,20 @@ class Models:
         tenants = [served.tenant for served in self.served.values() if not served.broken]
         step = move(tenants, self._room(), self._config.engine.turn_secs, now)
         if step.enter:
-            self._moving = loop.create_task(self._move(step))
+            leave = [self.served[id_] for id_ in step.leave]
+            self._moving = loop.create_task(self._move(leave, self.served[step.enter]))
         elif any(served.tenant.wanted is not None for served in outside):
             when = now + _RETRY if step.due is None else max(step.due, now + _TICK)
             self._look_again = loop.call_at(when, self._look)
 
-    async def _move(self, step: Move) -> None:
+    async def _move(self, leave: list[Served], enter: Served) -> None:
         try:
-            for id_ in step.leave:
-                await self.served[id_].leave()
-                _log.info("model left memory", model=id_)
-            await self._enter(self.served[step.enter])
+            for served in leave:
+                if served in self.served.values():  # else it was unloaded meanwhile
+                    await served.leave()
+                    _log.info("model left memory", model=served.card.id)
+            if enter in self.served.values():
+                await self._enter(enter)
         finally:
             self._moving = None
         self._look()
@@ -273,7 +276,8 @@ class Models:
 
     async def _refuse(self, served: Served, error: KernelError) -> None:
         """It can't be started: whoever waits for it is told, and nothing is left of it."""
-        self._forget(served)
+        if served in self.served.values():  # else it was unloaded meanwhile
+            self._forget(served)
         served.refuse(KernelError(error.code, f"{served.card.id}: {error.message}", error.details))
         await served.stop()
 

@@ -248,6 +248,8 @@ class Supervised(ABC):
         self.context, self.jail = ready.context, ready.jail
 
     async def _end_restart(self) -> None:
+        """Nothing brings up another engine any more, not even the death of this one."""
+        self.engine.on_death = lambda _reason: None
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.wait([self._restart])
