@@ -49,6 +49,9 @@ bench-profile: $(VENV)/.bench-installed  ## flame graphs of kernel and engine go
 bench-compare: $(VENV)/.bench-installed  ## what changed between two reports, A=… B=… (files or commits)
 	@$(BIN)/python -m benchmarks.compare $(A) $(B)
 
+bench-changes: $(VENV)/.bench-installed  ## what commits have saved the kernel's process, work=churn commits='A B'
+	$(BIN)/python -m benchmarks.changes $(work) $(commits)
+
 bench-peers: $(PEERS)/bin/llama-server  ## set up what it is measured against: llama-server, a Python server
 
 # the library's archive holds llama.cpp's whole source; build settings are those that the library got
@@ -87,4 +90,4 @@ lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 clean:  ## remove what set-up and tests made
 	rm -rf $(VENV) state .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help check run test crash bench bench-compare bench-profile bench-peers model model-eval lock clean
+.PHONY: help check run test crash bench bench-changes bench-compare bench-profile bench-peers model model-eval lock clean
