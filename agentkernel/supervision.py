@@ -244,6 +244,9 @@ class Supervised(ABC):
     async def _bring_up(self, on_progress: Callable[[float], None]) -> None:
         engine = self.engine
         ready = await engine.start(self.load, on_progress)
+        if self._stopped:  # before it could be
+            await engine.stop()
+            raise KernelError("SHUTTING_DOWN")
         engine.on_step, engine.on_paged, engine.on_death = self._on_step, self._on_paged, self._on_death
         self.context, self.jail = ready.context, ready.jail
 
