@@ -7,7 +7,7 @@ Rules
    first. A turn is no shorter than `_WORTH` times the seconds that it took to enter, so that entering costs a
    bounded part of the time.
 3. Who waits longest enters first and nobody overtakes: who waits behind n others has waited, at most, for
-   n + 1 turns and as many entries.
+   n + 1 turns and as many entries. Who is larger than the room there is (it may shrink) holds up nobody.
 4. A model that was wanted until just now is treated as wanted: whoever uses it may be about to use it again.
 """
 
@@ -55,7 +55,7 @@ def move(tenants: Iterable[Tenant], room: int, turn: float, now: float) -> Move:
     for tenant in tenants:
         if tenant.entered is not None:
             inside.append(tenant)
-        elif tenant.wanted is not None:
+        elif tenant.wanted is not None and tenant.size <= room:
             waiting.append((tenant.wanted, tenant.id, tenant))
     if not waiting:
         return Move()
