@@ -271,13 +271,15 @@ class Checkpointing(ToolVerbs):
 
     async def _model_of(self, id_: str, fingerprint: str, code: str, stack: contextlib.ExitStack) -> Served:
         """What serves the model, for as long as the stack lasts. Raises the code where nothing can."""
-        same = (each for each in self.models.served.values() if each.fingerprint == fingerprint)
+        known = self.models.served.values()
+        same = (each for each in known if each.fingerprint == fingerprint and not each.broken)
         try:
             served = next(same, None) or await self.models.serving(id_)
         except KernelError as error:
             raise KernelError(code, f"its model {id_}: {error}") from error
         if served.fingerprint != fingerprint:
             raise KernelError(code, f"{id_} is another file here")
+        stack.callback(self.models.retire_idle)
         stack.enter_context(served.expecting())
         return served
 

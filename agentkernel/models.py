@@ -142,9 +142,11 @@ class Models:
     async def serving(self, id_: str) -> Served:
         """The model of that id, which may be out of memory, where others are that are in use.
 
-        Raises MODEL_NOT_FOUND, LOAD_FAILED, MEMORY_ADMISSION.
+        Raises MODEL_NOT_FOUND, LOAD_FAILED, MEMORY_ADMISSION, and ENGINE_FAILED for a broken one.
         """
         if (known := self.served.get(id_)) is not None:
+            if known.broken:
+                await known.ready()  # which tells why it never will be
             return known
         served = await self._known(await asyncio.to_thread(self.catalog.get, id_))
         used = (each.size for each in self.served.values() if each.in_memory and each.wanted)
@@ -214,6 +216,8 @@ class Models:
                 found = await asyncio.to_thread(_fingerprint, card)
             except OSError as error:
                 raise KernelError("LOAD_FAILED", f"{card.id}: {error.strerror}") from error
+            if self._closed:
+                raise KernelError("SHUTTING_DOWN")
             paging = bool(load.images)  # without it, who gives way would lose its work
             scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
             served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))

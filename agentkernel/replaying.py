@@ -68,6 +68,7 @@ class Replaying(Checkpointing):
     async def _drawn_again(self, past: Process, heard: Input, end: int, served: Served) -> list[int]:
         """What is drawn behind an input now, up to so many tokens of context. Raises REPLAY_FAILED."""
         process = again(past, heard, end, self.table.new_pid(), self.clock())
+        process.model_id = served.card.id  # the file may have another name by now
         ended: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         process.on_end = lambda process: ended.set_result(process.tokens[heard.end :])
         try:

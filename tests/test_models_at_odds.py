@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
+from agentkernel import models
 from agentkernel.engine.scripted import ScriptedEngine
-from tests.by_hand import Bench, boot, die, run
+from agentkernel.errors import KernelError
+from agentkernel.process import Process
+from tests.by_hand import ME, Bench, boot, die, run, settle
 from tests.gguf_files import write_model
-from tests.test_several_models import asking, inside, short
+from tests.test_several_models import SCORES, asking, engine_of, finish, inside, short
 
 
 class Lifelike(ScriptedEngine):
@@ -90,19 +94,19 @@ def test_an_engine_that_dies_while_its_model_goes_has_no_successor(folder, lifel
 def test_a_model_enters_though_those_that_were_to_leave_for_it_are_unloaded(folder, lifelike) -> None:
     async def main() -> None:
         bench = await boot(folder, make=lifelike, engine={"turn_secs": 10})
-        models = bench.kernel.models
-        await models.load("big")
-        models._most = models.served["demo"].size + models.served["big"].size
+        known = bench.kernel.models
+        await known.load("big")
+        known._most = known.served["demo"].size + known.served["big"].size
         write_model(folder / "third.gguf", llama__block_count=3)
         await asyncio.sleep(5)
         lifelike.stopping = 10.0
         asked = await asking(bench, "third")
         await asyncio.sleep(5)
-        await asyncio.gather(*(models.unload(id_) for id_ in ("demo", "big")))
+        await asyncio.gather(*(known.unload(id_) for id_ in ("demo", "big")))
         await asyncio.sleep(30)
         assert asked.done()
-        assert set(models.served) == {"third"}
-        assert alive(bench) == [models.served["third"].engine]
+        assert set(known.served) == {"third"}
+        assert alive(bench) == [known.served["third"].engine]
 
     run(main())
 
@@ -119,5 +123,81 @@ def test_a_model_that_is_unloaded_while_it_enters_is_gone_and_others_can_enter(f
         assert other.model_id == "third"
         assert inside(bench) == {"demo", "third"}
         assert len(alive(bench)) == 2
+
+    run(main())
+
+
+async def broken(folder: Path) -> tuple[Bench, Process]:
+    """A kernel whose model `big` is broken, and a process of that, which is in the checkpoint `kept`."""
+    bench = await boot(folder, engine={"idle_minutes": 0})
+    lost = await bench.exec(model="big")
+    await bench.kernel.checkpoint(ME, lost.pid, "kept")
+    for _ in range(3):
+        engine_of(bench, "big").die()
+        await settle()
+    assert lost.reason == "engine_failed"
+    return bench, lost
+
+
+def test_a_broken_model_is_chosen_for_nobody(folder: Path) -> None:
+    async def main() -> None:
+        (folder / "catalog.yaml").write_text(SCORES)
+        bench, _ = await broken(folder)
+        process = await bench.exec(capability="code")
+        assert (process.model_id, process.plan.rationale) == ("demo", "code as asked: scored 3")
+        with pytest.raises(KernelError, match="ENGINE_FAILED: big: the engine died 3 times"):
+            await bench.exec(model="big")
+
+    run(main())
+
+
+def test_nothing_is_brought_back_to_a_broken_model(folder: Path) -> None:
+    async def main() -> None:
+        bench, _ = await broken(folder)
+        with pytest.raises(
+            KernelError, match="RESTORE_FAILED: its model big: ENGINE_FAILED: big: the engine died"
+        ):
+            await bench.kernel.restore(ME, "kept", as_new=True)
+        assert len(bench.kernel.table) == 0
+
+    run(main())
+
+
+def test_who_asks_for_a_model_whose_file_is_read_while_the_kernel_stops_is_told(folder, monkeypatch) -> None:
+    read, go_on = models._fingerprint, threading.Event()
+
+    async def main() -> None:
+        bench = await boot(folder)
+        monkeypatch.setattr(models, "_fingerprint", lambda card: go_on.wait(10) and read(card))
+        asked = asyncio.ensure_future(bench.exec(model="big"))
+        while not bench.kernel.models._registering.locked():  # noqa: ASYNC110 - a thread reads the header
+            await asyncio.sleep(0)
+        await bench.kernel.drain(0)
+        go_on.set()
+        with pytest.raises(KernelError, match="SHUTTING_DOWN"):
+            await asked
+        assert bench.kernel.models.served == {}
+
+    run(main())
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_model_that_is_loaded_for_a_replay_is_unloaded_like_any_other(folder: Path, renamed) -> None:
+    async def main() -> None:
+        bench = await boot(folder, engine={"idle_minutes": 1})
+        process = await bench.exec(model="big", max_tokens=3)
+        await finish(bench, process)
+        await bench.kernel.models.unload("big")
+        if renamed:
+            (folder / "big.gguf").rename(folder / "third.gguf")
+            await bench.kernel.models.load("third")
+        again = asyncio.ensure_future(bench.kernel.replay(ME, process.pid))
+        while not again.done():
+            await asyncio.sleep(0.01)
+            for served in bench.kernel.models.served.values():
+                served.engine.step()
+        assert again.result().tokens == 3
+        await asyncio.sleep(300)
+        assert set(bench.kernel.models.served) == {"third" if renamed else "demo"}
 
     run(main())
