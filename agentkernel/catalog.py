@@ -30,6 +30,7 @@ _FILE_TYPES = {
 }  # fmt: skip
 _NO_MODEL = "it is an adapter, which takes a model: MODEL+ADAPTER"
 _SHOWN = 64  # characters of a name that a client sent
+_PLUSES = 8  # in a name that is no file's: each may be what parts an adapter from its model
 _LIMIT = 1 << 32  # no real count or size in a file's metadata reaches it
 
 _log = log.get("catalog")
@@ -113,7 +114,7 @@ class Catalog:
         if paths and wrong:
             raise KernelError("LOAD_FAILED", f"{shown!r} is {wrong}")
         model, plus, adapter = selector.rpartition("+")
-        if plus:
+        if plus and model.count("+") < _PLUSES:
             return _adapted(self.resolve(model, paths=paths), self.resolve(adapter, paths=paths))
         raise KernelError("MODEL_NOT_FOUND", f"{shown!r} is not in the catalogue")
 

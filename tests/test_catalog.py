@@ -91,6 +91,11 @@ def test_a_name_of_nothing_is_not_found(root: Path, selector: str) -> None:
         assert refused(Catalog(root), selector) == "MODEL_NOT_FOUND"
 
 
+def test_a_name_of_many_parts_is_not_found(root: Path) -> None:
+    with pytest.raises(KernelError, match="MODEL_NOT_FOUND"):
+        Catalog(root).get("+/" * 1500)
+
+
 def test_a_path_to_something_else_is_a_failed_load(root: Path) -> None:
     (root / "folder").mkdir()
     (root / "folder.gguf").mkdir()
