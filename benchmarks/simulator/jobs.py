@@ -41,6 +41,6 @@ class Life:
 
     @property
     def rate(self) -> float:
-        """Tokens a second from its coming to its end, its thinking left out."""
+        """Tokens a second, read and said, from its coming to its end, its thinking left out."""
         thought = self.job.think * (len(self.job.prompts) - 1)
-        return self.job.tokens / (self.ended - self.job.at - thought)
+        return (sum(self.job.prompts) + self.job.tokens) / (self.ended - self.job.at - thought)
