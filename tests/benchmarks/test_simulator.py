@@ -38,7 +38,7 @@ def engine(batch: int = 512) -> Engine:
     return Engine(COSTS, batch, 250, lambda out, ms: None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 40), st.sampled_from([1.0, 2.0, 4.0, 8.0]), st.integers(1, 30)),
@@ -84,7 +84,7 @@ def test_what_the_kernel_decides_reaches_the_engine_a_step_later():
     assert lives[1].firsts == [pytest.approx((2 * reads + both) / 1e3)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(jobs_lists, st.integers(1, 6), st.integers(1, 3))
 def test_everybody_says_all_its_tokens_and_the_same_happens_each_time(jobs, slots, nodes):
     outcome, again = (simulate(jobs, MOVING, slots, nodes, least_loaded()) for _ in range(2))
@@ -96,7 +96,7 @@ def test_everybody_says_all_its_tokens_and_the_same_happens_each_time(jobs, slot
         assert life.ended - life.job.at >= sum(life.firsts)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(jobs_lists.filter(bool), st.integers(1, 4))
 def test_at_every_moment_each_slot_has_one_process_in_the_engine_at_most(jobs, slots):
     clock = Clock()
@@ -148,6 +148,7 @@ def test_neighbouring_slots_are_passed_through_together_as_far_as_the_shortest_r
     assert passes([]) == []
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 31), st.integers(1, 60), max_size=16))
 def test_passes_hold_every_token_once(lengths):
     assert sum(passes(Row(slot, n, 0) for slot, n in lengths.items())) == sum(lengths.values())
@@ -168,6 +169,7 @@ def test_a_fit_finds_the_costs_that_steps_were_made_with():
     assert fit_moves([]) == (0.0, 0.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 16), st.integers(0, 100), st.floats(0.1, 1e3)), min_size=1))
 def test_a_fit_has_no_negative_costs(measured):
     works = [Work(single, single // 3, single, 1, read, 100 * read) for single, read, _ in measured]
