@@ -175,9 +175,9 @@ class Admission:
 
 
 def load_of(served: Served) -> Load | None:
-    """What the model has to do for those that run; None until its rates have been measured."""
+    """What the model has to do for those that run; None until its rates are measured, and while it is out."""
     rates, scheduler = served.paging.pager.rates, served.scheduler
-    if rates.prefill.value is None or rates.step.value is None:
+    if rates.prefill.value is None or rates.step.value is None or not served.up:
         return None
     running = [
         Left(max(0, len(process.tokens) - served.paging.tokens(process.pid)[1]), process.budget)

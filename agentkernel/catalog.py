@@ -145,7 +145,10 @@ def _adapted(model: ModelCard, adapter: ModelCard) -> ModelCard:
     if model.architecture != adapter.architecture and not model.error:
         wanted = f"{adapter.id} is for {adapter.architecture} models"
         raise KernelError("LOAD_FAILED", f"{wanted}, {model.id} is of {model.architecture}")
-    return msgspec.structs.replace(model, id=f"{model.id}+{adapter.id}", adapter=adapter.path)
+    size = model.file_bytes + adapter.file_bytes
+    return msgspec.structs.replace(
+        model, id=f"{model.id}+{adapter.id}", adapter=adapter.path, file_bytes=size
+    )
 
 
 def describe(id_: str, path: str, size: int, metadata: dict[str, Any], error: str = "") -> ModelCard:

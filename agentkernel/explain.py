@@ -41,8 +41,8 @@ def _about(process: Process, served: Served | None, now: float) -> str:
 
 
 def _queued(process: Process, served: Served, now: float) -> str:
-    if not served.in_memory:
-        return f"waits for its model {served.card.id}, which is not in memory"
+    if not served.up:
+        return f"waits for its model {served.card.id} to be in memory"
     scheduler, lane = served.scheduler, process.lane
     waiting, in_lane = scheduler.waiting, scheduler.queued(lane)
     place, lane_place = scheduler.places(process.pid, now)

@@ -214,6 +214,7 @@ class Models:
             load, settings = self._shape(card), self._config.scheduler
             try:
                 found = await asyncio.to_thread(_fingerprint, card)
+                changed = _watch(card, found)
             except OSError as error:
                 raise KernelError("LOAD_FAILED", f"{card.id}: {error.strerror}") from error
             if self._closed:
@@ -221,7 +222,7 @@ class Models:
             paging = bool(load.images)  # without it, who gives way would lose its work
             scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
             served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))
-            served.fingerprint = found
+            served.fingerprint, served.changed = found, changed
             served.on_progress, served.on_want = self._shows_progress(card.id), self._look
             self.served[card.id] = served
             return served
@@ -336,6 +337,24 @@ class Models:
         """A directory of this model's own."""
         name = hashlib.blake2b(card.id.encode(), digest_size=8).hexdigest()
         return str(Path(self._config.state).resolve() / "images" / name)
+
+
+def _watch(card: ModelCard, known: str) -> Callable[[], bool]:
+    """Whether the model's files, or its adapter's, are others than those known now."""
+    paths = [Path(path) for path in (card.path, card.adapter) if path]
+
+    def stamps() -> list[tuple[int, int]]:
+        return [(status.st_mtime_ns, status.st_size) for status in map(Path.stat, paths)]
+
+    before = stamps()
+
+    def changed() -> bool:
+        try:
+            return stamps() != before and _fingerprint(card) != known
+        except OSError:
+            return False  # the engine finds out that one is gone
+
+    return changed
 
 
 def _fingerprint(card: ModelCard) -> str:

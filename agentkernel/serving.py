@@ -276,15 +276,17 @@ class Served(Supervised):
         self.paging.give_up()
         for process in self.processes.values():
             self._release(process)
+        rates = self.paging.pager.rates
         self.paging = self._new_paging()
+        self.paging.pager.rates = rates
         for process in self.processes.values():
             if process.state is State.RUNNING:
                 process.move(Event.REVOKE, now)
 
-    def _give_up(self) -> None:
+    def _give_up(self, reason: str) -> None:
         for process in list(self.processes.values()):
             if process.pid in self.processes:  # else it has ended with its parent
-                self._host.fail(process, "engine_failed")
+                self._host.fail(process, reason)
         self.on_room()
 
     async def _reopen_all(self) -> bool:

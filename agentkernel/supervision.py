@@ -51,6 +51,7 @@ class Supervised(ABC):
         self.jail: list[str] = []
         self.broken = self._stopped = self._begun = False
         self.restarts = 0
+        self.changed: Callable[[], bool] = lambda: False  # whether its file is another than at first
         self.on_want: Callable[[], None] = lambda: None  # called when somebody, or nobody, wants it
         self.on_progress: Callable[[float], None] = lambda _fraction: None  # of its first start
         self._make_engine, self._host = make_engine, host
@@ -60,6 +61,7 @@ class Supervised(ABC):
         self._up = asyncio.Event()
         self._waiting = self._asking = 0  # requests, and those of them that the engine has
         self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._why = ""  # it is broken
         self._refusal: KernelError | None = None  # why it never started
         self._restart: asyncio.Task[None] | None = None
         self._entered: float | None = None
@@ -85,7 +87,7 @@ class Supervised(ABC):
         """Have the new engine know every process; False when it died of that."""
 
     @abstractmethod
-    def _give_up(self) -> None:
+    def _give_up(self, reason: str) -> None:
         """The model is broken: fail every process."""
 
     @abstractmethod
@@ -99,6 +101,11 @@ class Supervised(ABC):
     @abstractmethod
     def _on_paged(self, event: port.Paged) -> None:
         """An image was moved."""
+
+    @property
+    def up(self) -> bool:
+        """Whether its engine takes requests, or says that it never will."""
+        return self._up.is_set()
 
     @property
     def in_memory(self) -> bool:
@@ -164,7 +171,7 @@ class Supervised(ABC):
         """It never started: whoever waits for it is told why."""
         self._refusal = error
         self._up.set()
-        self._give_up()
+        self._give_up("engine_failed")
 
     async def ready(self) -> None:
         """Wait until it is in memory. Raises why it never will be."""
@@ -222,7 +229,7 @@ class Supervised(ABC):
         if self._stopped:
             raise KernelError("SHUTTING_DOWN")
         if self.broken:
-            raise KernelError("ENGINE_FAILED", f"{self.card.id}: the engine died {DEATHS} times")
+            raise KernelError("ENGINE_FAILED", f"{self.card.id}: {self._why}")
 
     def _ask_more(self) -> None:
         self._waiting += 1
@@ -263,18 +270,25 @@ class Supervised(ABC):
         if not self._asking:  # else a request that was under way is the likelier cause
             self._deaths.append(now)
         self._set_back()
-        self.broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN
-        _log.warning("engine died", model=self.card.id, reason=reason, broken=self.broken)
-        self._host.emit("engine_died", model=self.card.id, reason=reason, broken=self.broken)
-        if self.broken:
-            self._entered = None
-            self._up.set()  # whoever waits learns that it is broken
-            self._give_up()
+        broken = len(self._deaths) == DEATHS and now - self._deaths[0] < WITHIN
+        _log.warning("engine died", model=self.card.id, reason=reason, broken=broken)
+        self._host.emit("engine_died", model=self.card.id, reason=reason, broken=broken)
+        if broken:
+            self._break(f"the engine died {DEATHS} times", "engine_failed")
         else:
             self._restart = self._loop.create_task(self._start_again("engine_restarted"))
 
+    def _break(self, why: str, reason: str) -> None:
+        """It takes nothing any more, and nothing goes on."""
+        self.broken, self._entered, self._why = True, None, why
+        self._up.set()  # whoever waits learns of it
+        self._give_up(reason)
+
     async def _start_again(self, event: str) -> None:
         """Another engine for all that live; `event` is what subscribers are told."""
+        if self.changed():
+            self._break("its file is another one by now", "model_changed")
+            return
         self.engine = self._make_engine()
         try:
             await self._bring_up(lambda _fraction: None)

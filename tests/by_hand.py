@@ -48,9 +48,21 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run an async test in a loop of its own."""
+    """Run an async test in a loop of its own; kernels that it leaves behind begin nothing any more."""
+
+    async def whole() -> None:
+        try:
+            await main
+        finally:
+            for kernel in _booted:
+                kernel.models._closed = True
+            _booted.clear()
+
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-        runner.run(main)
+        runner.run(whole())
+
+
+_booted: list[Kernel] = []  # by the test that runs
 
 
 class Gated(ScriptedEngine):
@@ -186,6 +198,7 @@ async def boot(
         return engines[-1]
 
     kernel = Kernel(msgspec.convert(tree, Config), make_engine, jail)
+    _booted.append(kernel)
     if model:
         await kernel.models.load(model)
     return Bench(kernel, engines)

@@ -61,14 +61,15 @@ async def ended(real: Real, *processes: Process) -> list[str]:
     return [real.text(process) for process in processes]
 
 
-async def alone(folder: Path, catalogue: Path, model: str, prompt: str) -> str:
+async def alone(folder: Path, catalogue: Path, model: str, *prompts: str) -> list[str]:
+    """What the model answers to each when there is no other."""
     async with real_kernel(folder, models=str(catalogue), model=model) as real:
-        return (await ended(real, await exec_(real, prompt)))[0]
+        return [(await ended(real, await exec_(real, prompt)))[0] for prompt in prompts]
 
 
 def test_two_models_answer_at_once_each_as_if_it_were_alone(tmp_path, catalogue) -> None:
     async def main() -> None:
-        said = [await alone(tmp_path, catalogue, model, KILL) for model in (TINY, CHATML)]
+        said = [(await alone(tmp_path, catalogue, model, KILL))[0] for model in (TINY, CHATML)]
         async with real_kernel(tmp_path, models=str(catalogue)) as real:
             both = [await exec_(real, KILL, model=model) for model in (TINY, CHATML)]
             assert await ended(real, *both) == said
@@ -81,7 +82,7 @@ def test_models_that_do_not_fit_together_take_turns_and_nobody_says_another_word
     async def main() -> None:
         engine = {"slots": 4, "context": 256}
         prompts = {TINY: (KILL, FORK), CHATML: (EXEC, PING)}
-        said = [await alone(tmp_path, catalogue, m, prompt) for m, both in prompts.items() for prompt in both]
+        said = [text for m, both in prompts.items() for text in await alone(tmp_path, catalogue, m, *both)]
         async with real_kernel(tmp_path, models=str(catalogue), engine=engine | {"turn_secs": 0.01}) as real:
             models = real.kernel.models
             models._most = real.served.size + 1000

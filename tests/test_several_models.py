@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentkernel import explain
+from agentkernel.admission import load_of
 from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
 from agentkernel.process import Process, State
@@ -153,7 +154,7 @@ def test_models_in_use_take_turns_and_every_process_goes_on_where_it_stood(three
         assert (inside(bench), first.state) == ({"big"}, State.READY)
         engine_of(bench, "big").step()
         why = explain.why(first, bench.kernel.models.served["demo"], 0)
-        assert why == "waits for its model demo, which is not in memory"
+        assert why == "waits for its model demo to be in memory"
         await asyncio.sleep(11)
         assert (inside(bench), second.state) == ({"demo"}, State.READY)
         await finish(bench, first, second)
@@ -243,5 +244,49 @@ def test_a_kernel_that_stops_ends_models_in_memory_and_out_of_it(three: Path) ->
             await asked
         assert bench.kernel.models.served == {}
         assert {repr(engine) for engine in bench.engines} == {"<ScriptedEngine dead>"}
+
+    run(main())
+
+
+def test_a_model_whose_file_was_replaced_while_it_was_out_of_memory_takes_nobody_on(three: Path) -> None:
+    """Nobody goes on with other weights; one that was merely touched is the same."""
+
+    async def main() -> None:
+        bench = await short(three)
+        first = await bench.exec(max_tokens=100)
+        await asking(bench, "big", max_tokens=100)
+        await asyncio.sleep(11)
+        assert inside(bench) == {"big"}
+        (three / "demo.gguf").touch()
+        await asyncio.sleep(11)
+        assert (inside(bench), first.state.ended) == ({"demo"}, False)
+        await asyncio.sleep(11)
+        write_model(three / "demo.gguf", general__name="another")
+        await asyncio.sleep(15)
+        assert (first.state, first.reason) == (State.FAILED, "model_changed")
+        with pytest.raises(KernelError, match="ENGINE_FAILED: demo: its file is another one by now"):
+            await bench.exec()
+        await bench.kernel.models.load("demo")
+        assert (await bench.exec(max_tokens=1)).state is not State.FAILED
+
+    run(main())
+
+
+def test_what_was_measured_of_a_model_is_known_when_it_comes_back_and_nothing_is_told_meanwhile(
+    three: Path,
+) -> None:
+    async def main() -> None:
+        bench = await short(three)
+        await bench.exec(max_tokens=100)
+        served = bench.kernel.models.current()
+        rates = served.paging.pager.rates
+        rates.prefill.value = rates.step.value = 2.0
+        assert load_of(served) is not None
+        await asking(bench, "big", max_tokens=100)
+        await asyncio.sleep(11)
+        assert load_of(served) is None
+        await asyncio.sleep(11)
+        assert inside(bench) == {"demo"}
+        assert load_of(served) is not None
 
     run(main())
