@@ -105,9 +105,9 @@ class RawLoop:
 
 
 @contextmanager
-def raw_loop(bench: Bench, model: Path, slots: int, context: int) -> Iterator[RawLoop]:
-    """The loop in a process of its own; ends with the block."""
-    sizes = (str(model.resolve()), str(slots), str(context), str(bench.threads))
+def raw_loop(bench: Bench, model: Path, slots: int, context: int, threads: int = 0) -> Iterator[RawLoop]:
+    """The loop in a process of its own, with so many threads or the run's; ends with the block."""
+    sizes = (str(model.resolve()), str(slots), str(context), str(threads or bench.threads))
     command = (sys.executable, "-m", "benchmarks.raw", *sizes)
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:

@@ -30,6 +30,7 @@ from benchmarks import (
     streams,
     swapping,
     swarm,
+    threads,
     tools,
 )
 from benchmarks.bench import Bench
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         kernel_cpu,
         idle,
         connections,
+        threads,
         streams,
         prefix,
         rounds,

@@ -18,6 +18,7 @@ _QUICK = [
     "idle",
     "connections",
     "lookup",
+    "threads",
     "paging",
     "crowd",
     "swapping",
