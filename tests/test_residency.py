@@ -88,9 +88,9 @@ def test_memory_is_never_overrun_and_everybody_who_waits_enters_in_time(sizes, w
             _, id_ = wants.pop(0)
             if known[id_].wanted is None:
                 known[id_] = replace(known[id_], wanted=now)
-        for id_, tenant in known.items():
-            if tenant.wanted is not None and tenant.entered is None and id_ not in waits:
-                waits[id_] = now, len(waits)  # and how many wait already
+        outside = [t for t in known.values() if t.wanted is not None and t.entered is None]
+        for tenant in sorted(outside, key=lambda t: (t.wanted, t.id)):
+            waits.setdefault(tenant.id, (now, len(waits)))  # and how many wait already
         step = move(known.values(), 10, TURN, now)
         for id_ in step.leave:
             assert known[id_].entered is not None
