@@ -3,7 +3,6 @@
 Rules
 1. The engine is started with an empty environment but for what it needs, and without our descriptors.
 2. Every request that waits for an answer gets one: an event, or ENGINE_FAILED when the engine dies.
-3. What is told in one round of the event loop goes in one piece, in its order.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ class EngineProcess(asyncio.Protocol):
         self._watch: asyncio.Task[None] | None = None
         self._silent = asyncio.Event()
         self._stopping = False
-        self._untold: list[bytes] = []  # what goes in the loop's next round
 
     def __repr__(self) -> str:
         state = "down" if self._transport is None else "up"
@@ -97,13 +95,13 @@ class EngineProcess(asyncio.Protocol):
         data = encode(request)
         future: asyncio.Future[port.Opened] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(request.pid, deque()).append(future)
-        self._tell(data)
+        self._transport.write(data)
         return await future
 
     def send(self, command: port.Command) -> None:
         """Tell the engine; see `port.Engine`."""
         if self._transport is not None:
-            self._tell(encode(command))
+            self._transport.write(encode(command))
 
     async def stop(self) -> None:
         """End the engine and wait for it."""
@@ -113,16 +111,6 @@ class EngineProcess(asyncio.Protocol):
                 self._process.kill()
         if self._watch is not None:
             await asyncio.wait([self._watch])
-
-    def _tell(self, data: bytes) -> None:
-        if not self._untold:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._untold.append(data)
-
-    def _write(self) -> None:
-        untold, self._untold = self._untold, []
-        if self._transport is not None:
-            self._transport.write(b"".join(untold))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is ready."""
