@@ -1,8 +1,8 @@
 """An engine that decodes nothing: it composes its steps as the real one does, and says what they would take.
 
 Rules
-1. The size of chunks and the rows of a step are from the real engine's own functions; who decodes in a step
-   is as the batcher has it, which a test holds them to.
+1. Who is in a step, the size of chunks and the rows are from the real engine's own functions; a test holds
+   its steps to the batcher's.
 2. Only counts of tokens are kept.
 """
 
@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentkernel.engine.worker.pacing import Pacer, compose
+from agentkernel.engine.worker.pacing import Pacer, compose, served
 from agentkernel.paging import SHORTEST_PREFIX
 from benchmarks.simulator.costs import Costs, Row, work
-
-_WHOLE = 1 - 1e-9  # a credit, but for rounding
 
 
 @dataclass(slots=True)
@@ -98,14 +96,14 @@ class Engine:
 
     def step(self) -> Report:
         """One decode of all that run."""
-        served = self._served()
-        pending = [sequence.pending for sequence in served]
+        chosen = served(list(self._runnable.values()))
+        pending = [sequence.pending for sequence in chosen]
         chunk = self._pacer.chunk(pending.count(1))
         self._turn += self._batch
         rows = compose(pending, self._batch, chunk, self._turn)
         report, placed = Report(0.0), []
         for i, n in rows:
-            sequence = served[i]
+            sequence = chosen[i]
             placed.append(Row(sequence.slot or 0, n, sequence.filled))
             sequence.filled += n
             report.used[sequence.pid] = n
@@ -125,17 +123,6 @@ class Engine:
         if not sequence.left:
             report.over.append(sequence.pid)
             del self._runnable[sequence.pid]
-
-    def _served(self) -> list[Sequence]:
-        """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
-        decoding = [s for s in self._runnable.values() if s.pending == 1]
-        greatest = max((s.weight for s in decoding), default=1.0)
-        for sequence in decoding:
-            sequence.credit += sequence.weight / greatest
-        served = [s for s in self._runnable.values() if s.pending > 1 or s.credit >= _WHOLE]
-        for sequence in served:
-            sequence.credit = max(0.0, sequence.credit - 1)
-        return served
 
     def _moved(self, *, out: bool, tokens: int) -> float:
         ms = self._costs.moving(out=out, tokens=tokens)

@@ -20,10 +20,8 @@ from agentkernel.engine import port
 from agentkernel.engine.worker.answer import say
 from agentkernel.engine.worker.drafting import Drafter
 from agentkernel.engine.worker.images import Images
-from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
+from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, served, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
-
-_WHOLE = 1 - 1e-9  # a credit, but for rounding
 
 
 class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
@@ -187,14 +185,14 @@ class Batcher:
         self._alone = bool(exact) and not (self._alone and len(exact) < len(self._runnable))
         if self._alone:
             return self._step_alone(exact)
-        served = self._served()
-        pending = [s.pending for s in served]
-        drafts = self._drafter.drafts(served)
+        chosen = served([s for s in self._runnable.values() if not s.exact])
+        pending = [s.pending for s in chosen]
+        drafts = self._drafter.drafts(chosen)
         chunk = self._pacer.chunk(pending.count(1))
         self._turn += self._batch
         rows = []
         for i, n in compose(pending, self._batch, chunk, self._turn):
-            rows.append((served[i], self._row(served[i], n, drafts.get(served[i].pid, ()))))
+            rows.append((chosen[i], self._row(chosen[i], n, drafts.get(chosen[i].pid, ()))))
         tokens = sum(len(row.tokens) for _, row in rows)
         prompt = tokens - sum(row.sample + row.draft for _, row in rows)
         tuner = self._tuner(0 if prompt else len(rows), 0 if prompt else tokens - len(rows))
@@ -233,18 +231,6 @@ class Batcher:
         reading = {s.pid: s.filled for s in exact if s.pending > 1}
         prompt = count - sum(bool(output.tokens) for output in outputs)
         return port.Step(count, (time.perf_counter() - began) * 1e3, 1, outputs, prompt, reading)
-
-    def _served(self) -> list[Sequence]:
-        """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
-        runnable = [sequence for sequence in self._runnable.values() if not sequence.exact]
-        decoding = [s for s in runnable if s.pending == 1]
-        greatest = max((s.weight for s in decoding), default=1.0)
-        for sequence in decoding:
-            sequence.credit += sequence.weight / greatest
-        served = [s for s in runnable if s.pending > 1 or s.credit >= _WHOLE]
-        for sequence in served:
-            sequence.credit = max(0.0, sequence.credit - 1)
-        return served
 
     def _tuner(self, decoding: int, drafted: int = 0) -> Tuner[Way]:
         """The tuner of steps of about so many sequences and drafted tokens; (0, 0) for reading prompts.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 8
@@ -21,6 +21,7 @@ _FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _ALONE = 2  # times as long a step may last while nobody waits for a next token
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
 _LARGE = 8  # sequences that are never decoded one after the other
+_WHOLE = 1 - 1e-9  # a credit, but for rounding
 _CLIFF = 1.7  # so much slower than before, something else has come to use the cores
 
 
@@ -46,6 +47,32 @@ class Pacer:
             rate = ms / tokens
             old = self._ms_per_token
             self._ms_per_token = rate if old is None else 0.7 * old + 0.3 * rate
+
+
+class Weighed(Protocol):
+    """A sequence with a share of the batch; `credit` is what it has of a step towards its next token."""
+
+    weight: float
+    credit: float
+
+    @property
+    def pending(self) -> int:
+        """Tokens that its slot lacks."""
+
+
+_Weighed = TypeVar("_Weighed", bound=Weighed)
+
+
+def served(runnable: Sequence[_Weighed]) -> list[_Weighed]:
+    """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
+    decoding = [each for each in runnable if each.pending == 1]
+    greatest = max((each.weight for each in decoding), default=1.0)
+    for each in decoding:
+        each.credit += each.weight / greatest
+    chosen = [each for each in runnable if each.pending > 1 or each.credit >= _WHOLE]
+    for each in chosen:
+        each.credit = max(0.0, each.credit - 1)
+    return chosen
 
 
 def compose(pending: Sequence[int], batch: int, chunk: int, turn: int = 0) -> list[tuple[int, int]]:
