@@ -252,7 +252,7 @@ class Models:
         if step.enter:
             leave = [self.served[id_] for id_ in step.leave]
             self._moving = loop.create_task(self._move(leave, self.served[step.enter]))
-        elif any(served.tenant.wanted is not None for served in outside):
+        elif any(served.wanted for served in outside):
             when = now + _RETRY if step.due is None else max(step.due, now + _TICK)
             self._look_again = loop.call_at(when, self._look)
 
