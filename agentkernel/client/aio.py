@@ -16,7 +16,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 from agentkernel.client import replies, requests
 from agentkernel.client.async_transport import AsyncTransport
 from agentkernel.client.connection import Inbox, Output, TurnEnd
-from agentkernel.client.requests import ExecOptions, Request
+from agentkernel.client.options import ExecOptions
+from agentkernel.client.requests import Request
 from agentkernel.client.transport import BACKOFF, Address
 
 T = TypeVar("T")

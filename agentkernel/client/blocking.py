@@ -15,7 +15,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from agentkernel.client import replies, requests
 from agentkernel.client.connection import Inbox, Output, TurnEnd
-from agentkernel.client.requests import ExecOptions, Request
+from agentkernel.client.options import ExecOptions
+from agentkernel.client.requests import Request
 from agentkernel.client.transport import BACKOFF, Address, Transport
 
 T = TypeVar("T")
