@@ -106,15 +106,20 @@ def test_who_was_told_to_end_ends_with_its_sentence_or_its_grace(tmp_path, monke
     run(main())
 
 
+async def in_little_memory(folder: Path, monkeypatch) -> tuple[Bench, Process, Process]:
+    """The next kernel after `on_two_models`, with room for one model; the former one's processes."""
+    before, one, other = await on_two_models(folder)
+    size = before.kernel.config.engine.slots * 256 * 2 * 2 * 2 * 32
+    room = types.SimpleNamespace(available=size + size // 2)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: room)
+    return await born(folder), one, other
+
+
 def test_models_that_do_not_fit_together_take_turns_after_a_restart_too(tmp_path, monkeypatch):
     """Nobody's model is lost for want of room: those of one run, those of the other have to wait."""
 
     async def main() -> None:
-        before, one, other = await on_two_models(tmp_path)
-        size = before.kernel.config.engine.slots * 256 * 2 * 2 * 2 * 32
-        room = types.SimpleNamespace(available=size + size // 2)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: room)
-        bench = await born(tmp_path)
+        bench, one, other = await in_little_memory(tmp_path, monkeypatch)
         kernel = bench.kernel
         assert {process.pid for process in kernel.table} == {one.pid, other.pid, other.pid + 1}
         served = kernel.models.served
@@ -131,11 +136,7 @@ def test_models_that_do_not_fit_together_take_turns_after_a_restart_too(tmp_path
 
 def test_the_first_engine_of_a_model_that_had_to_wait_knows_who_came_back(tmp_path, monkeypatch):
     async def main() -> None:
-        before, one, other = await on_two_models(tmp_path)
-        size = before.kernel.config.engine.slots * 256 * 2 * 2 * 2 * 32
-        room = types.SimpleNamespace(available=size + size // 2)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: room)
-        bench = await born(tmp_path)
+        bench, one, other = await in_little_memory(tmp_path, monkeypatch)
         kernel = bench.kernel
         kernel.kill(ME, one.pid)
         await asyncio.sleep(5)

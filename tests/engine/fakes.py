@@ -224,3 +224,30 @@ def always(bench: Bench, length: int) -> Bench:
     """The bench, drafting always so many tokens."""
     bench.batcher._drafter._lengths = Always(length)
     return bench
+
+
+def drive(bench: Bench, acts: Sequence[tuple[str, int, int]]) -> None:
+    """Do what can be done of these, each of a process (1 to 3) and a slot; then run each to its end alone."""
+    holders: dict[int, int] = {}
+
+    def do(action: str, pid: int, slot: int) -> None:
+        mine = next((held for held, holder in holders.items() if holder == pid), None)
+        if action == "grant" and (mine is not None or slot not in holders):
+            slot = slot if mine is None else mine
+            holders[slot] = pid
+            bench.apply(port.Grant(pid, slot))
+        elif action == "hold":
+            bench.apply(port.Hold(pid))
+        elif action in ("revoke", "keep"):
+            holders.pop(mine, None)
+            bench.apply(port.Revoke(pid, keep=action == "keep"))
+        elif action == "step" and bench.batcher.busy:
+            bench.step()
+
+    for action, pid, slot in acts:
+        do(action, pid, slot)
+    for pid in (1, 2, 3):
+        for other in (1, 2, 3):
+            do("revoke", other, 0)
+        do("grant", pid, 0)
+        bench.run()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentkernel.engine import port
-from tests.engine.fakes import END, Bench, alone, joined
+from tests.engine.fakes import END, Bench, alone, drive, joined
 
 prompts = st.lists(st.integers(0, END - 1), min_size=1, max_size=40)
 seeds = st.integers(0, 2**32)
@@ -42,31 +42,10 @@ actions = st.tuples(
 def test_slots_and_neighbours_do_not_change_what_is_said(
     sequence: list[tuple[str, int, int]], all_prompts: list[list[int]], seed: int
 ) -> None:
-    bench, holders = Bench(slots=2), {}
+    bench = Bench(slots=2)
     for pid, prompt in enumerate(all_prompts, 1):
         bench.open(pid, prompt, seed + pid)
-
-    def do(action: str, pid: int, slot: int) -> None:
-        mine = next((held for held, holder in holders.items() if holder == pid), None)
-        if action == "grant" and (mine is not None or slot not in holders):
-            slot = slot if mine is None else mine
-            holders[slot] = pid
-            bench.apply(port.Grant(pid, slot))
-        elif action == "hold":
-            bench.apply(port.Hold(pid))
-        elif action == "revoke":
-            holders.pop(mine, None)
-            bench.apply(port.Revoke(pid))
-        elif action == "step" and bench.batcher.busy:
-            bench.step()
-
-    for action, pid, slot in sequence:
-        do(action, pid, slot)
-    for pid in (1, 2, 3):
-        for other in (1, 2, 3):
-            do("revoke", other, 0)
-        do("grant", pid, 0)
-        bench.run()
+    drive(bench, sequence)
     assert {pid: bench.result(pid) for pid in (1, 2, 3)} == {
         pid: joined(alone(prompt, seed + pid)) for pid, prompt in enumerate(all_prompts, 1)
     }
