@@ -214,6 +214,7 @@ def test_a_deadline_is_kept_missed_or_refused(long_client):
 def test_a_lane_that_is_full_refuses_with_what_it_knows_or_has_its_clients_wait(make_kernel):
     env = {"AGENTKERNEL_ENGINE__SLOTS": "1", "AGENTKERNEL_ENGINE__CONTEXT": "32768"}
     env["AGENTKERNEL_LIMITS__QUEUED_BATCH"] = "1"
+    env["AGENTKERNEL_MEMORY__PAGING"] = "off"  # who runs gives way to nobody
     kernel = make_kernel(env=env)
     with Client(kernel.host, kernel.port) as client, Client(kernel.host, kernel.port) as other:
         running, queued = endless(client), client.exec("hi", lane="batch", max_tokens=4)
