@@ -338,4 +338,5 @@ class Served(Supervised):
             functions=plan.functions,
             schemas=plan.schemas,
             prompt_lookup=plan.prompt_lookup,
+            hasty=plan.interactive or process.deadlines != NO_DEADLINES,
         )

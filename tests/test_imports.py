@@ -93,6 +93,7 @@ jail.link
 engine.worker.jail
 engine.worker.text
 engine.worker.pacing
+engine.worker.composing
 engine.worker.images
 engine.worker.lookup
 engine.worker.sequence

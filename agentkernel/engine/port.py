@@ -56,7 +56,8 @@ class Open(msgspec.Struct, tag=True):
     one is decoded a token at a time, by one thread, alone: its text depends on nobody else's. With `calls` a
     turn ends where a call does; `functions` (a JSON list, as templates take them) are told to the model, and
     with `schemas` (of arguments, by name) a call that has begun can only become one of these. A prompt
-    of more tokens than `room` is refused. With `prompt_lookup` a step may bring several tokens of it.
+    of more tokens than `room` is refused. With `prompt_lookup` a step may bring several tokens of it. A
+    `hasty` one's answer begins as soon as it can; others' may wait for prompts that came with theirs.
     """
 
     pid: int
@@ -81,6 +82,7 @@ class Open(msgspec.Struct, tag=True):
     functions: str = ""
     schemas: dict[str, str] = {}
     prompt_lookup: bool = False
+    hasty: bool = False
 
 
 class Append(msgspec.Struct, tag=True):
@@ -132,6 +134,12 @@ class Weigh(msgspec.Struct, tag=True):
 
     pid: int
     weight: float
+
+
+class Threads(msgspec.Struct, tag=True):
+    """From the next step on, use this many at most."""
+
+    most: int
 
 
 class Splice(msgspec.Struct, tag=True):
@@ -201,7 +209,20 @@ class Drop(msgspec.Struct, tag=True):
 
 Request = Open | Append | Prefix
 Signal = (
-    Grant | Hold | Revoke | Weigh | Splice | Keep | Finish | Limit | Resume | Close | Store | Adopt | Drop
+    Grant
+    | Hold
+    | Revoke
+    | Weigh
+    | Threads
+    | Splice
+    | Keep
+    | Finish
+    | Limit
+    | Resume
+    | Close
+    | Store
+    | Adopt
+    | Drop
 )
 Command = Load | Request | Signal
 

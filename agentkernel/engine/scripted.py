@@ -63,6 +63,8 @@ class _Words:
 class _Slots:
     """A context that remembers how many tokens each slot holds; a token is a KiB of state."""
 
+    forgets = True
+
     def __init__(self, context: int) -> None:
         self.context = context
         self._held: Counter[int] = Counter()

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,9 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agentkernel.engine.worker.composing import bridges
 from agentkernel.engine.worker.pacing import ways
 
 _FEW = 8  # tokens of a pass that are no longer few
+_ANY = range(sys.maxsize)  # slot
 
 
 class Work(NamedTuple):
@@ -79,15 +82,16 @@ def work(rows: Sequence[Row], *, reads: bool) -> Work:
     attended = sum(row.tokens * row.behind + row.tokens * (row.tokens + 1) // 2 for row in rows)
     if not reads and any(not way.together for way in ways(1, tokens)):
         return Work(tokens, 0, 0, 0, 0, attended)
-    sizes = passes(rows)
+    placed = sorted((row.slot, row.tokens) for row in rows)
+    sizes = passes([*placed, *((slot, 1) for slot in bridges(placed, _ANY))])
     few = [size for size in sizes if 1 < size < _FEW]
     large = [size for size in sizes if size >= _FEW]
     return Work(sizes.count(1), len(few), sum(few), len(large), sum(large), attended)
 
 
-def passes(rows: Iterable[Row]) -> list[int]:
-    """The tokens of each pass, as llama.cpp splits a batch of slots with a cache each (`split_equal`)."""
-    left = sorted((row.slot, row.tokens) for row in rows)
+def passes(rows: Iterable[tuple[int, int]]) -> list[int]:
+    """The tokens of each pass of rows (slot and tokens), as llama.cpp makes them (`split_equal`)."""
+    left = sorted(rows)
     sizes = []
     while left:
         together = 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentkernel.engine.worker.pacing import Pacer, compose, served
+from agentkernel.engine.worker.composing import Composer
 from agentkernel.paging import SHORTEST_PREFIX
 from benchmarks.simulator.costs import Costs, Row, work
 
@@ -24,6 +24,8 @@ class Sequence:
     weight: float
     tokens: int
     left: int  # of its turn
+    hasty: bool = False
+    said: int = 0  # tokens of its turn
     filled: int = 0
     image: int = 0
     slot: int | None = None
@@ -33,6 +35,11 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that its slot lacks."""
         return self.tokens - self.filled
+
+    @property
+    def patient(self) -> bool:
+        """Whether it has not begun its answer, and may wait for others to have their prompts read."""
+        return not (self.said or self.hasty)
 
 
 @dataclass(slots=True)
@@ -53,9 +60,8 @@ class Engine:
     ) -> None:
         self.sequences: dict[int, Sequence] = {}
         self._runnable: dict[int, Sequence] = {}
-        self._costs, self._batch, self._on_move = costs, batch, on_move
-        self._pacer = Pacer(max_step_ms, batch)
-        self._turn = 0
+        self._costs, self._on_move = costs, on_move
+        self._composer = Composer(max_step_ms, batch)
 
     @property
     def busy(self) -> bool:
@@ -85,7 +91,7 @@ class Engine:
         """The process's next turn."""
         sequence = self.sequences[pid]
         sequence.tokens += tokens
-        sequence.left = answer
+        sequence.left, sequence.said = answer, 0
         return 0.0
 
     def close(self, pid: int) -> float:
@@ -96,14 +102,8 @@ class Engine:
 
     def step(self) -> Report:
         """One decode of all that run."""
-        chosen = served(list(self._runnable.values()))
-        pending = [sequence.pending for sequence in chosen]
-        chunk = self._pacer.chunk(pending.count(1))
-        self._turn += self._batch
-        rows = compose(pending, self._batch, chunk, self._turn)
         report, placed = Report(0.0), []
-        for i, n in rows:
-            sequence = chosen[i]
+        for sequence, n in self._composer.rows(list(self._runnable.values())):
             placed.append(Row(sequence.slot or 0, n, sequence.filled))
             sequence.filled += n
             report.used[sequence.pid] = n
@@ -112,14 +112,14 @@ class Engine:
         tokens = sum(report.used.values())
         reads = tokens > len(report.said)
         report.ms = self._costs.of(work(placed, reads=reads))
-        if reads:
-            self._pacer.observe(tokens, report.ms)
+        self._composer.observe(tokens, report.ms, prompt=reads)
         return report
 
     def _say(self, sequence: Sequence, report: Report) -> None:
         report.said.append(sequence.pid)
         sequence.tokens += 1
         sequence.left -= 1
+        sequence.said += 1
         if not sequence.left:
             report.over.append(sequence.pid)
             del self._runnable[sequence.pid]

@@ -66,7 +66,8 @@ class Node:
     def _admit(self, pid: int, job: Job) -> None:
         scheduler = self._scheduler
         weight = scheduler.weight(job.priority)
-        self._engine.sequences[pid] = Sequence(pid, weight, job.prompts[0], job.answer)
+        first, *later = job.prompts
+        self._engine.sequences[pid] = Sequence(pid, weight, first, job.answer, hasty=bool(later))
         scheduler.add(pid, job.priority, job.owner)
         self._assign()
 

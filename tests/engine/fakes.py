@@ -57,7 +57,7 @@ class Slots:
         self.threads: list[int] = []
         self.fail: Callable[[Sequence[Row]], int] = lambda _rows: 0
         self.seen: dict[int, list[int]] = {}  # what a token whose logits are wanted saw, by its index
-        self.drops = True  # parts of a slot, too
+        self.forgets = True  # parts of a slot, too
 
     def decode(self, rows: Sequence[Row]) -> int:
         if code := self.fail(rows):
@@ -78,7 +78,7 @@ class Slots:
         return 0
 
     def drop(self, slot: int, start: int = 0) -> bool:
-        if start and not self.drops:
+        if start and not self.forgets:
             return False
         del self.cells[slot][start:]
         return True

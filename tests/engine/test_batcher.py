@@ -348,3 +348,17 @@ def test_what_was_taken_of_a_donor_is_forgotten_with_its_slot() -> None:
     bench.open(3, [0] * 5 + [1] * 15)
     bench.apply(port.Grant(3, 2, donor=1, prefix=12))
     assert bench.slots.cells[2] == []
+
+
+def test_no_step_uses_more_threads_than_are_allowed() -> None:
+    bench = Bench(cores=4)
+    bench.open(1, [0], budget=200)
+    bench.batcher.sequence(1).sampler.draw = lambda context, index: 7
+    bench.apply(port.Grant(1, 0))
+    used = []
+    for most in (4, 2, 1, 4):
+        bench.apply(port.Threads(most))
+        for _ in range(12):
+            bench.step()
+        used.append(bench.slots.threads[-12:])
+    assert [max(some) for some in used] == [4, 2, 1, 4]

@@ -125,7 +125,7 @@ def test_a_context_that_was_spliced_is_guessed_from_as_it_is() -> None:
 
 def test_a_model_that_cannot_take_back_a_part_reads_again_and_drafts_no_more() -> None:
     bench = drafting(3, 9, 0, 1, 2, 3, 4, 5, END)
-    bench.slots.drops = False
+    bench.slots.forgets = False
     bench.step()
     assert bench.slots.cells[0] == []
     bench.run()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, ways
+from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, ways
 
 
 def test_before_anything_was_measured_a_first_chunk_is_tried() -> None:
@@ -65,26 +65,6 @@ def test_steps_without_a_prompt_say_nothing_about_prompts() -> None:
 def test_a_batch_full_of_decoding_sequences_has_no_room_for_a_prompt() -> None:
     assert Pacer(100, 16).chunk(decoding=16) == 0
     assert Pacer(100, 16).chunk(decoding=20) == 0
-
-
-def test_no_prompt_is_cut_to_fill_a_small_rest() -> None:
-    assert compose([30, 30, 30, 30], batch=512, chunk=70) == [(0, 30), (1, 30)]
-    assert compose([30, 10, 30], batch=512, chunk=50) == [(0, 30), (1, 10)]
-    assert compose([30, 90], batch=512, chunk=60) == [(0, 30), (1, 30)]
-    assert compose([90, 30], batch=512, chunk=60) == [(0, 60)]
-    assert compose([30, 5], batch=512, chunk=36) == [(0, 30), (1, 5)]
-
-
-def test_decoding_sequences_come_before_prompts_and_prompts_in_order() -> None:
-    assert compose([5, 1, 7, 1], batch=16, chunk=8) == [(1, 1), (3, 1), (0, 5), (2, 3)]
-    assert compose([5, 1, 7, 1], batch=6, chunk=8) == [(1, 1), (3, 1), (0, 4)]
-    assert compose([5, 1], batch=6, chunk=0) == [(1, 1)]
-    assert compose([], batch=6, chunk=8) == []
-
-
-def test_more_decoding_sequences_than_fit_take_turns() -> None:
-    served = [[i for i, _ in compose([1] * 5, batch=2, chunk=8, turn=2 * step)] for step in range(5)]
-    assert served == [[0, 1], [2, 3], [4, 0], [1, 2], [3, 4]]
 
 
 Cost = Callable[[int], float]

@@ -82,3 +82,34 @@ def test_a_turn_resumed_after_its_limit_can_be_opened_again_anywhere(
     again.apply(port.Resume(1, first + second), port.Grant(1, 0))
     again.run()
     assert again.outputs[1] == outputs[limit:]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(prompts, min_size=4, max_size=7),
+    st.permutations(range(10)),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=8),
+    st.booleans(),
+    seeds,
+)
+def test_rows_in_scattered_slots_do_not_change_what_is_said(
+    all_prompts: list[list[int]],
+    slots: list[int],
+    held: list[tuple[int, int]],
+    forgets: bool,
+    seed: int,
+) -> None:
+    bench = Bench(slots=10)
+    bench.slots.forgets = forgets
+    for pid, prompt in enumerate(all_prompts):
+        bench.open(pid, prompt, seed + pid, weight=1.0 + pid % 2)
+        bench.apply(port.Grant(pid, slots[pid]))
+    for first, second in held:
+        bench.apply(*(port.Hold(pid) for pid in (first, second) if pid < len(all_prompts)))
+        if bench.batcher.busy:
+            bench.step()
+        bench.apply(*(port.Grant(pid, slots[pid]) for pid in (first, second) if pid < len(all_prompts)))
+    bench.run()
+    for pid, prompt in enumerate(all_prompts):
+        assert bench.result(pid) == joined(alone(prompt, seed + pid))
+    assert all(not bench.slots.cells[slot] for slot in slots[len(all_prompts) :])

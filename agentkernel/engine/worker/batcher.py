@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.answer import say
+from agentkernel.engine.worker.composing import Composer, bridges
 from agentkernel.engine.worker.drafting import Drafter
 from agentkernel.engine.worker.images import Images
-from agentkernel.engine.worker.pacing import Pacer, Tuner, Way, compose, served, ways
+from agentkernel.engine.worker.pacing import Tuner, Way, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
 
 
@@ -45,9 +46,10 @@ class Row:
 
 
 class Context(Protocol):
-    """KV slots of equal size; `context` is tokens a slot."""
+    """KV slots of equal size; `context` is tokens a slot, `forgets` whether it can drop a part of one."""
 
     context: int
+    forgets: bool
 
     def decode(self, rows: Tokens[Row]) -> int:
         """Run the rows; sets their index. Returns llama_decode's code: 0 ok, 1 no room, < 0 failed."""
@@ -74,14 +76,13 @@ class Batcher:
         self._model, self._context, self._images, self._batch = model, context, images, load.batch
         self._on_fetched = on_fetched
         self._seconds = load.max_step_ms / 1e3
-        self._pacer = Pacer(load.max_step_ms, load.batch)
-        self._cores = load.threads
-        self._tuners: dict[tuple[int, int], Tuner[Way]] = {}  # by binary magnitudes, see `_tuner`
+        self._composer = Composer(load.max_step_ms, load.batch)
+        self._slots, self._cores = load.slots, load.threads
+        self._tuners: dict[tuple[int, ...], Tuner[Way]] = {}  # by cores and magnitudes, see `_tuner`
         self._drafter = Drafter(context.context, load.batch)
         self._sequences: dict[int, Sequence] = {}
         self._runnable: dict[int, Sequence] = {}
         self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
-        self._turn = 0
         self._alone = False  # the last step was of those that decode alone
 
     @property
@@ -132,6 +133,8 @@ class Batcher:
                 self._images.store(pid)
             case port.Drop(pid=pid):
                 self._images.drop(pid)
+            case port.Threads(most=most):
+                self._cores = most
             case _ if sequence := self._sequences.get(command.pid):
                 self._apply_to(sequence, command)
                 self._settle(sequence)
@@ -185,14 +188,10 @@ class Batcher:
         self._alone = bool(exact) and not (self._alone and len(exact) < len(self._runnable))
         if self._alone:
             return self._step_alone(exact)
-        chosen = served([s for s in self._runnable.values() if not s.exact])
-        pending = [s.pending for s in chosen]
-        drafts = self._drafter.drafts(chosen)
-        chunk = self._pacer.chunk(pending.count(1))
-        self._turn += self._batch
-        rows = []
-        for i, n in compose(pending, self._batch, chunk, self._turn):
-            rows.append((chosen[i], self._row(chosen[i], n, drafts.get(chosen[i].pid, ()))))
+        runnable = [s for s in self._runnable.values() if not s.exact]
+        composed = self._composer.rows(runnable, brief=self._tuner(0).trying)
+        drafts = self._drafter.drafts([sequence for sequence, _ in composed])
+        rows = [(s, self._row(s, n, drafts.get(s.pid, ()))) for s, n in composed]
         tokens = sum(len(row.tokens) for _, row in rows)
         prompt = tokens - sum(row.sample + row.draft for _, row in rows)
         tuner = self._tuner(0 if prompt else len(rows), 0 if prompt else tokens - len(rows))
@@ -201,15 +200,39 @@ class Batcher:
         rows.sort(key=lambda item: item[1].slot, reverse=not way.together)
         self._context.set_threads(way.threads)
         began = time.perf_counter()
-        code = self._context.decode([row for _, row in rows])
+        code = self._decode([row for _, row in rows], together=way.together)
         outputs = self._advanced(rows) if code == 0 else self._one_by_one(rows, code)
         ms = (time.perf_counter() - began) * 1e3
-        tuner.observe(tokens, ms)
-        if prompt:
-            self._pacer.observe(tokens, ms)
+        tuner.observe(*((1, ms / tokens) if prompt else (tokens, ms)))
+        self._composer.observe(tokens, ms, prompt=prompt > 0)
         self._drafter.observe(outputs, ms)
         reading = {s.pid: s.filled for s, row in rows if not row.sample}
         return port.Step(tokens, ms, way.threads, outputs, prompt, reading)
+
+    def _decode(self, rows: list[Row], *, together: bool) -> int:
+        """Decode rows in ascending slots, with others between them that are forgotten again."""
+        others = self._others(rows) if together else []
+        code = self._context.decode(sorted(rows + others, key=lambda row: row.slot) if others else rows)
+        for row in others:
+            self._context.drop(row.slot, row.start)
+        return self._context.decode(rows) if code == 1 and others else code
+
+    def _others(self, rows: list[Row]) -> list[Row]:
+        """Rows that nobody needs, for slots between those of the rows."""
+        if len(rows) == self._slots or any(row.soft is not None for row in rows):
+            return []
+        ends = dict.fromkeys(range(self._slots), 0)
+        for sequence in self._sequences.values():
+            if sequence.slot is not None:
+                ends[sequence.slot] = sequence.filled
+                keeps = sequence.filled and not self._context.forgets
+                if keeps or sequence.arriving or sequence.exact:
+                    del ends[sequence.slot]
+        sizes = [(row.slot, len(row.tokens)) for row in rows]
+        found = bridges(sizes, ends)
+        if sum(n for _, n in sizes) + len(found) > self._batch:
+            return []
+        return [Row(slot, [0], ends[slot], sample=False) for slot in found]
 
     def _step_alone(self, exact: list[Sequence]) -> port.Step:
         """Advance those whose every decode has one token and one thread, in turns with all others."""
@@ -237,7 +260,7 @@ class Batcher:
 
         With drafts it begins with what is best without.
         """
-        kind = decoding.bit_length(), drafted.bit_length()
+        kind = self._cores, decoding.bit_length(), drafted.bit_length()
         if kind not in self._tuners:
             known = self._tuner(decoding).chosen if drafted else None
             found = ways(self._cores, decoding)

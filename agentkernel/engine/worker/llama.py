@@ -212,6 +212,8 @@ class Context:
             raise LlamaError(last_words() or "no context of that size")
         self.model, self.slots, self.context = model, slots, lib.llama_n_ctx_seq(self.pointer)
         self._memory = lib.llama_get_memory(self.pointer)
+        recurs = lib.llama_model_is_recurrent(model.pointer) or lib.llama_model_is_hybrid(model.pointer)
+        self.forgets = not recurs
         self._threads = threads
         self._batch = lib.llama_batch_init(batch, 0, 1)
         self._seq_ids = [self._batch.seq_id[i] for i in range(batch)]

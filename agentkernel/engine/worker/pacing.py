@@ -1,10 +1,9 @@
-"""How much work a step takes on, and with how many threads; pure, learnt from measured steps.
+"""How much of prompts a step reads, and with how many threads; pure, learnt from measured steps.
 
 Rules
-1. Every sequence that needs one token is served before any prompt is read further.
-2. A step's prompt tokens are chosen so that it lasts about `target_ms` and no longer; twice that while
+1. A step's prompt tokens are chosen so that it lasts about `target_ms` and no longer; twice that while
    nobody decodes, as large chunks cost less a token.
-3. How a step is run is the fastest of a few ways, measured on like steps in turn: beside a neighbour that
+2. How a step is run is the fastest of a few ways, measured on like steps in turn: beside a neighbour that
    keeps a core busy, all cores can be several times slower than one fewer.
 """
 
@@ -12,16 +11,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from statistics import median
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 _FIRST_CHUNK = 64  # tokens, before anything was measured
 _LEAST_CHUNK = 8
-_FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _ALONE = 2  # times as long a step may last while nobody waits for a next token
 _FIRST_TRIAL, _LAST_TRIAL = 16, 4096  # steps between trials of another number of threads
 _LARGE = 8  # sequences that are never decoded one after the other
-_WHOLE = 1 - 1e-9  # a credit, but for rounding
 _CLIFF = 1.7  # so much slower than before, something else has come to use the cores
 
 
@@ -41,60 +39,16 @@ class Pacer:
         fit = int(target / self._ms_per_token) - decoding
         return max(0, min(room, max(fit, _LEAST_CHUNK)))
 
+    def takes(self, tokens: int) -> float:
+        """The milliseconds to read so many tokens; infinite before anything was measured."""
+        return inf if self._ms_per_token is None else tokens * self._ms_per_token
+
     def observe(self, tokens: int, ms: float) -> None:
         """A step of so many tokens took so long; only steps with a prompt in them tell."""
         if tokens >= _LEAST_CHUNK:
             rate = ms / tokens
             old = self._ms_per_token
             self._ms_per_token = rate if old is None else 0.7 * old + 0.3 * rate
-
-
-class Weighed(Protocol):
-    """A sequence with a share of the batch; `credit` is what it has of a step towards its next token."""
-
-    weight: float
-    credit: float
-
-    @property
-    def pending(self) -> int:
-        """Tokens that its slot lacks."""
-
-
-_Weighed = TypeVar("_Weighed", bound=Weighed)
-
-
-def served(runnable: Sequence[_Weighed]) -> list[_Weighed]:
-    """Who is in the next step: prompts, and of those that decode each as often as its weight says."""
-    decoding = [each for each in runnable if each.pending == 1]
-    greatest = max((each.weight for each in decoding), default=1.0)
-    for each in decoding:
-        each.credit += each.weight / greatest
-    chosen = [each for each in runnable if each.pending > 1 or each.credit >= _WHOLE]
-    for each in chosen:
-        each.credit = max(0.0, each.credit - 1)
-    return chosen
-
-
-def compose(pending: Sequence[int], batch: int, chunk: int, turn: int = 0) -> list[tuple[int, int]]:
-    """Split a batch: (index, tokens) for each sequence served, given the tokens each has pending.
-
-    Sequences with one token pending come first, starting at `turn` so that none starves when they
-    are more than the batch; then prompts in order, `chunk` tokens in all. The last is cut only where that
-    fills a good part of the chunk: llama.cpp makes a pass of its own for each length of rows.
-    """
-    ones = [i for i, n in enumerate(pending) if n == 1]
-    if len(ones) > batch:
-        start = turn % len(ones)
-        ones = (ones[start:] + ones[:start])[:batch]
-    rows = [(i, 1) for i in ones]
-    room = left = min(chunk, batch - len(rows))
-    for i, n in enumerate(pending):
-        if n > 1 and left > 0:
-            if left < min(n, room // _FRAGMENT):
-                break
-            rows.append((i, min(n, left)))
-            left -= rows[-1][1]
-    return rows
 
 
 class Way(NamedTuple):
@@ -139,8 +93,13 @@ class Tuner(Generic[Candidate]):
         """The candidate for the next step: the chosen one, or the one on trial."""
         return self.chosen if self._trial is None else self._rivals[0]
 
+    @property
+    def trying(self) -> bool:
+        """Whether `next` may be far slower than the chosen one."""
+        return self._trial is not None
+
     def observe(self, tokens: int, ms: float) -> None:
-        """A step without prompt tokens, done in the way of `next`, took so long."""
+        """So many tokens took so long in the way of `next`: a step, or a token of a step with a prompt."""
         if not 0.75 <= tokens / max(1, self._size) <= 1.33:  # nothing to compare with
             self._size, self._best = tokens, 0.0
             self._recent.clear()

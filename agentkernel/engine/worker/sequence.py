@@ -70,6 +70,7 @@ class Sequence:
     exact: bool = False  # every decode of it has one token, one thread, and nobody else
     weight: float = 1.0
     credit: float = 0.0  # of a step, towards its next token
+    hasty: bool = False  # its first token waits for nobody
     arriving: port.Grant | None = None  # until its image is fetched
     detector: Detector | None = None  # of the calls in this turn, where calls may be made
     fed: int = 0  # bytes of this turn that it has seen
@@ -79,6 +80,11 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that its slot lacks: one when it decodes, more while it reads a prompt."""
         return len(self.tokens) - self.filled
+
+    @property
+    def patient(self) -> bool:
+        """Whether it has not begun its answer, and may wait for others to have their prompts read."""
+        return not (self.said or self.hasty)
 
     @property
     def runnable(self) -> bool:
@@ -121,6 +127,7 @@ def reopen(
         closing=closing,
         exact=request.exact,
         weight=request.weight,
+        hasty=request.hasty,
         said=request.turn.tokens,
         over=request.turn_over,
         detector=detector,
