@@ -4,7 +4,8 @@ Rules
 1. A load that fails leaves everything as it was.
 2. LOAD makes a model the current one, which new processes get that name no other; those loaded before stay.
 3. A model enters memory when somebody needs it; `residency` says who leaves for it. Nobody but it does that.
-4. A model that is not the current one and that nobody has used for `engine.idle_minutes` is unloaded.
+4. Engines that work at the same time share the cores: threads that wait for a core hold up all of a step.
+5. A model that is not the current one and that nobody has used for `engine.idle_minutes` is unloaded.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class Models:
             scheduler = Scheduler(load.slots, settings.weights, settings.quantum, preempt=paging)
             served = Served(card, load, self._make_engine, self._host, Policy(scheduler, self._pager))
             served.fingerprint, served.changed = found, changed
-            served.on_progress, served.on_want = self._shows_progress(card.id), self._look
+            served.on_progress, served.on_want = self._shows_progress(card.id), self._on_want
             self.served[card.id] = served
             return served
 
@@ -237,6 +238,13 @@ class Models:
                 self._host.emit("load_progress", model=id_, fraction=round(fraction, 3))
 
         return on_progress
+
+    def _on_want(self) -> None:
+        """Engines that work at the same time share the cores; one that has them to itself has them all."""
+        working = [served for served in self.served.values() if served.in_memory and served.wanted]
+        for served in working:
+            served.allow(max(1, served.load.threads // len(working)))
+        self._look()
 
     def _look(self) -> None:
         """Have those models in memory that are needed, in turns where not all of them fit."""

@@ -52,7 +52,7 @@ class Supervised(ABC):
         self.broken = self._stopped = self._begun = False
         self.restarts = 0
         self.changed: Callable[[], bool] = lambda: False  # whether its file is another than at first
-        self.on_want: Callable[[], None] = lambda: None  # called when somebody, or nobody, wants it
+        self.on_want: Callable[[], None] = lambda: None  # called when who wants it, or its engine, changes
         self.on_progress: Callable[[float], None] = lambda _fraction: None  # of its first start
         self._make_engine, self._host = make_engine, host
         self._loop = asyncio.get_running_loop()
@@ -62,6 +62,7 @@ class Supervised(ABC):
         self._waiting = self._asking = 0  # requests, and those of them that the engine has
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         self._why = ""  # it is broken
+        self._most = load.threads  # that its engine knows of
         self._refusal: KernelError | None = None  # why it never started
         self._restart: asyncio.Task[None] | None = None
         self._entered: float | None = None
@@ -151,6 +152,7 @@ class Supervised(ABC):
         now = self._clock()
         self._entry = now - began
         self._entered = None if self.broken else now
+        self.on_want()
         self.schedule()
 
     async def leave(self) -> None:
@@ -188,6 +190,12 @@ class Supervised(ABC):
         self._stopped = True
         self._up.set()  # whoever waits learns that it is stopped
         await self.engine.stop()
+
+    def allow(self, threads: int) -> None:
+        """Have the engine, if it is up, use this many at most."""
+        if self.in_memory and self.up and threads != self._most:
+            self._most = threads
+            self.send(port.Threads(threads))
 
     def send(self, *commands: port.Signal) -> None:
         """Tell the engine."""
@@ -255,7 +263,7 @@ class Supervised(ABC):
             await engine.stop()
             raise KernelError("SHUTTING_DOWN")
         engine.on_step, engine.on_paged, engine.on_death = self._on_step, self._on_paged, self._on_death
-        self.context, self.jail = ready.context, ready.jail
+        self.context, self.jail, self._most = ready.context, ready.jail, self.load.threads
 
     async def _end_restart(self) -> None:
         """Nothing brings up another engine any more, not even the death of this one."""
@@ -302,4 +310,5 @@ class Supervised(ABC):
         self._up.set()
         _log.info("engine is back", model=self.card.id, processes=self.lives)
         self._host.emit(event, model=self.card.id, processes=self.lives)
+        self.on_want()
         self.schedule()

@@ -9,6 +9,7 @@ import pytest
 
 from agentkernel import explain
 from agentkernel.admission import load_of
+from agentkernel.engine import port
 from agentkernel.engine.scripted import ScriptedEngine
 from agentkernel.errors import KernelError
 from agentkernel.process import Process, State
@@ -288,5 +289,41 @@ def test_what_was_measured_of_a_model_is_known_when_it_comes_back_and_nothing_is
         await asyncio.sleep(11)
         assert inside(bench) == {"demo"}
         assert load_of(served) is not None
+
+    run(main())
+
+
+def test_engines_that_work_at_the_same_time_share_the_cores(three: Path) -> None:
+    async def main() -> None:
+        bench = await short(three, models=3, threads=5)
+
+        def most(*ids: str) -> list[int]:
+            """Threads that the engines may use."""
+            return [
+                next(
+                    (
+                        each.most
+                        for each in reversed(engine_of(bench, id_).sent)
+                        if isinstance(each, port.Threads)
+                    ),
+                    5,
+                )
+                for id_ in ids
+            ]
+
+        first = await bench.exec(max_tokens=3)
+        assert most("demo") == [5]
+        await bench.exec(model="big", max_tokens=100)
+        assert most("demo", "big") == [2, 2]
+        third = await bench.exec(model="third", max_tokens=100)
+        assert most("demo", "big", "third") == [1, 1, 1]
+        await finish(bench, first)
+        assert most("big", "third") == [2, 2]
+        engine_of(bench, "big").die()
+        await settle()
+        assert most("big", "third") == [2, 2]
+        bench.kernel.kill(ADMIN, third.pid)
+        await settle()
+        assert most("big") == [5]
 
     run(main())
