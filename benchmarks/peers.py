@@ -3,7 +3,8 @@
 Rules
 1. Both run the llama.cpp that the engine's library is, and get what the kernel gets: file, threads, slots,
    tokens a slot, batch. Everything else, their prompt caches too, is at its default.
-2. A prompt is an array of tokens, an answer comes whole: they are spared what streaming costs the kernel.
+2. A prompt is an array of tokens. An answer comes whole, which spares them what streaming costs the kernel;
+   but where streams are compared with llama-server's, both stream.
 3. llama-server samples as the kernel does. The Python server draws nothing at random: it is faster so.
 """
 
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from agentkernel.config import Engine, Generation
 from benchmarks.bench import Bench, BenchError
 from benchmarks.machine import ROOT
-from benchmarks.web import free_port, post, running
+from benchmarks.web import free_port, post, post_streaming, running
 
 NAME, PYTHON_NAME = "llama-server", "Python server"
 _BUILD = ROOT / "benchmarks" / "build" / f"llama.cpp-{importlib.metadata.version('llama-cpp-python')}"
@@ -46,16 +48,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """A running llama-server."""
+    """A running llama-server; with `streams` its answers come token by token."""
 
     port: int
+    process: psutil.Process
+    streams: bool = False
 
     async def complete(self, prompt: Sequence[int], limit: int, seed: int) -> Answer:
         """Generate so many tokens behind the prompt. Raises BenchError unless it does."""
         request = {"prompt": prompt, "n_predict": limit, "seed": seed, "return_tokens": True}
-        found = await post(self.port, "/completion", request | _SAMPLERS)
-        answer = Answer(found["tokens"], found["timings"]["prompt_n"])
-        if len(answer.tokens) < limit or found["truncated"]:
+        if self.streams:
+            events = await post_streaming(self.port, "/completion", request | _SAMPLERS | {"stream": True})
+        else:
+            events = [await post(self.port, "/completion", request | _SAMPLERS)]
+        said, last = [token for event in events for token in event["tokens"]], events[-1]
+        answer = Answer(said, last["timings"]["prompt_n"])
+        if len(answer.tokens) < limit or last["truncated"]:
             raise BenchError(f"{NAME}: {len(answer.tokens)} tokens of {limit}")
         return answer
 
@@ -76,7 +84,9 @@ class PythonServer:
 
 
 @contextmanager
-def llama_server(bench: Bench, model: Path, slots: int, context: int) -> Iterator[LlamaServer]:
+def llama_server(
+    bench: Bench, model: Path, slots: int, context: int, *, streams: bool = False
+) -> Iterator[LlamaServer]:
     """Serve the model with so many slots of so many tokens; ends with the block."""
     port, batch = free_port(), max(Engine().batch, slots)
     arguments = {
@@ -91,8 +101,9 @@ def llama_server(bench: Bench, model: Path, slots: int, context: int) -> Iterato
         "--ubatch-size": batch,
     }
     command = [_there(PROGRAM), *(str(word) for pair in arguments.items() for word in pair)]
-    with running(command, f"http://127.0.0.1:{port}/health", bench.scratch / "llama-server.log"):
-        yield LlamaServer(port)
+    log = bench.scratch / "llama-server.log"
+    with running(command, f"http://127.0.0.1:{port}/health", log) as process:
+        yield LlamaServer(port, process, streams)
 
 
 @contextmanager

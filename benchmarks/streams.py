@@ -1,8 +1,8 @@
 """One stream through the kernel runs at 0.95 of llama-server's speed, 16 and 32 at its speed or above; what
-four do is shown.
+four do is shown, and what 16 do beside a llama-server whose answers come whole.
 
 Tokens generated a second, from the first request to the last one's end: 128 tokens of prompt and 64 new
-ones each, all at once, no two prompts alike. The kernel streams every token, llama-server answers once.
+ones each, all at once, no two prompts alike. Both stream every token, over a connection a stream.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _PAIRS = {1: 15, 4: 9, 16: 7, 32: 5}
 
 def run(bench: Bench) -> list[Figure]:
     """Each number of streams on servers of its own, with as many slots."""
-    return [_compare(bench, streams, target) for streams, target in _CLAIMS.items()]
+    claims = [_compare(bench, streams, target) for streams, target in _CLAIMS.items()]
+    return [*claims, _compare(bench, 16, None, whole=True)]
 
 
-def _compare(bench: Bench, streams: int, target: float | None) -> Figure:
+def _compare(bench: Bench, streams: int, target: float | None, *, whole: bool = False) -> Figure:
     model, context = bench.model(_MODEL), 2 * (PROMPT + NEW)
     with (
         bench.kernel(model, streams, context) as kernel,
-        llama_server(bench, model, streams, context) as server,
+        llama_server(bench, model, streams, context, streams=not whole) as server,
     ):
         ours, theirs = alternate(
             bench.pick(_PAIRS[streams], 1),
@@ -42,7 +43,8 @@ def _compare(bench: Bench, streams: int, target: float | None) -> Figure:
         Side(NAME, "tokens/s", [streams * NEW / seconds for seconds in theirs]),
     )
     who = f"{streams} streams" if streams > 1 else "1 stream"
-    return ratio(f"{who} ÷ {NAME}", *sides, at_least=target, settings=settings)
+    whose = f"{NAME}'s whole answers" if whole else NAME
+    return ratio(f"{who} ÷ {whose}", *sides, at_least=target, settings=settings)
 
 
 def texts(streams: int, pair: int) -> list[str]:

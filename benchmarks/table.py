@@ -30,6 +30,7 @@ from benchmarks import (
     streams,
     swapping,
     swarm,
+    thinking,
     threads,
     tools,
 )
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], list[Figure]], str | None]] = {
         streams,
         prefix,
         rounds,
+        thinking,
         python_server,
         lookup,
         paging,

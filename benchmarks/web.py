@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import time
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import psutil
 
 from benchmarks.bench import START_SECONDS, BenchError, stop
+
+_PART = 1 << 16  # bytes
+_EVENT = re.compile(rb"^data: (\{.*\})\s*$", re.MULTILINE)
 
 
 class Server(Protocol):
@@ -33,7 +38,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], health: str, log: Path) -> Iterator[None]:
+def running(command: Sequence[str], health: str, log: Path) -> Iterator[psutil.Process]:
     """Run a server, from when its health's URL answers to the end of the block."""
     with (
         log.open("wb") as output,
@@ -41,13 +46,25 @@ def running(command: Sequence[str], health: str, log: Path) -> Iterator[None]:
     ):
         try:
             _wait_healthy(process, health, log)
-            yield
+            yield psutil.Process(process.pid)
         finally:
             stop(process)
 
 
 async def post(port: int, path: str, content: dict[str, Any]) -> dict[str, Any]:
     """Post JSON on a connection of its own; the JSON of the reply. Raises BenchError for any other."""
+    decoded: dict[str, Any] = msgspec.json.decode(await _posted(port, path, content))
+    return decoded
+
+
+async def post_streaming(port: int, path: str, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same, of a reply that comes as server-sent events: the JSON of each."""
+    reply = await _posted(port, path, content)
+    return [msgspec.json.decode(event) for event in _EVENT.findall(reply)]
+
+
+async def _posted(port: int, path: str, content: dict[str, Any]) -> bytes:
+    """The reply's content, read as it comes."""
     body = msgspec.json.encode(content)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -59,13 +76,16 @@ async def post(port: int, path: str, content: dict[str, Any]) -> dict[str, Any]:
         while (line := await reader.readline()).strip():
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
-        reply = await (reader.readexactly(length) if length >= 0 else reader.read())
+        parts = []
+        while length and (part := await reader.read(_PART)):
+            parts.append(part)
+            length -= len(part)
     finally:
         writer.close()
+    reply = b"".join(parts)
     if status.split()[1:2] != [b"200"]:
         raise BenchError(f"{path}: {status.decode().strip()} {reply.decode(errors='replace')}")
-    decoded: dict[str, Any] = msgspec.json.decode(reply)
-    return decoded
+    return reply
 
 
 def _wait_healthy(process: subprocess.Popen[bytes], health: str, log: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from agentkernel.engine.worker import llama
-from benchmarks import shapes
+from benchmarks import shapes, thinking
 from benchmarks.bench import apart
 from benchmarks.figures import Side, ratio
 from benchmarks.pairs import alternate
@@ -60,9 +62,26 @@ def test_a_prompts_token_array_is_what_the_model_makes_of_its_text(tmp_path):
 
 def test_the_rounds_work_is_what_its_claim_says():
     work = Work(agents=64, first=512, rounds=5, new=16, generated=32)
-    said = work.texts(1, 7)
+    said = work.lives(1)[7].texts
     assert [len(text) for text in said] == [511 + 16, 16, 16, 16, 16]  # and BOS
     assert work.needed == 64 * (1 + sum(map(len, said)))
     assert work.context == 1 + sum(map(len, said)) + 5 * 32
-    assert said != work.texts(2, 7)
-    assert said != work.texts(1, 8)
+    assert said != work.lives(2)[7].texts
+    assert said != work.lives(1)[8].texts
+
+
+def test_pauses_are_as_long_as_published_and_the_input_is_a_hundred_times_the_output():
+    rng = random.Random(1)
+    pauses = [thinking.pause(rng) for _ in range(20_000)]
+    for seconds, share in ((0.05, 0), (1, 0.86), (10, 0.95), (60, 1)):
+        assert sum(each < seconds for each in pauses) / len(pauses) == pytest.approx(share, abs=0.01)
+    (life,) = thinking.lives(1, 43, 1)
+    told, inputs = 0, 0
+    for text in life.texts:
+        told += len(text) + (told == 0)  # BOS
+        inputs += told
+        told += life.generated
+    assert inputs / (len(life.texts) * life.generated) == pytest.approx(100, rel=0.1)
+    assert len(life.pauses) == 42
+    assert max(life.pauses) <= 6
+    assert thinking.lives(1, 43, 2) != [life]

@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.bench import Bench, BenchError
-from benchmarks.rounds import Work, _converse
+from benchmarks.lives import on_server
+from benchmarks.rounds import Work
 
 # It is unwell at first, answers with as many tokens as it is asked for (one fewer for seed 13; an error
 # for seed 14), says that it computed the whole prompt, and tells under /seen what it was asked.
@@ -44,11 +45,16 @@ class Handler(BaseHTTPRequestHandler):
         timings = {{"prompt_n": len(asked["prompt"])}}
         found = {{"tokens": [9] * count, "timings": timings, "truncated": False}}
         found["usage"] = {{"completion_tokens": count}}
+        if asked.get("stream"):
+            events = [{{"tokens": [9]}}] * count + [found | {{"tokens": []}}]
+            return self._send(200, b"".join(b"data: %s\\n\\n" % json.dumps(each).encode() for each in events))
         self._answer(500 if asked["seed"] == 14 else 200, found)
 
     def _answer(self, status, content):
+        self._send(status, json.dumps(content).encode())
+
+    def _send(self, status, body):
         self.send_response(status)
-        body = json.dumps(content).encode()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -119,6 +125,16 @@ def test_a_completion_sends_tokens_and_the_kernels_sampling_and_nothing_about_th
     assert "cache_prompt" not in asked
 
 
+def test_a_completion_that_streams_is_the_same(bench, tmp_path):
+    with peers.llama_server(bench, tmp_path, 1, 64, streams=True) as server:
+        answer = asyncio.run(server.complete([1, 2, 3], 5, seed=7))
+        _, asked = _seen(server)
+        with pytest.raises(BenchError, match="4 tokens of 5"):
+            asyncio.run(server.complete([1], 5, seed=13))
+    assert answer == peers.Answer([9] * 5, 3)
+    assert asked["stream"] is True
+
+
 @pytest.mark.parametrize(("seed", "message"), [(13, "4 tokens of 5"), (14, "500")])
 def test_an_answer_that_is_short_or_an_error_is_no_sample(bench, tmp_path, seed, message):
     with peers.llama_server(bench, tmp_path, 1, 64) as server:
@@ -129,7 +145,7 @@ def test_an_answer_that_is_short_or_an_error_is_no_sample(bench, tmp_path, seed,
 def test_every_round_sends_the_whole_conversation(bench, tmp_path):
     work = Work(agents=1, first=10, rounds=3, new=4, generated=2)
     with peers.llama_server(bench, tmp_path, 1, 64) as server:
-        prefilled = asyncio.run(_converse(server, work, 1, 0))
+        prefilled = asyncio.run(on_server(server, work.lives(1))).prefilled
         _, *asked = _seen(server)
     prompts = [one["prompt"] for one in asked]
     assert [len(prompt) for prompt in prompts] == [14, 14 + 2 + 4, 14 + 2 * (2 + 4)]

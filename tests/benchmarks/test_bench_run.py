@@ -27,7 +27,7 @@ _QUICK = [
     "shares",
 ]
 _QUICK += ["interactive", "mixed", "swarm", "prediction", "simulation", "journal", "parsing", "churn"]
-_BESIDE = ["streams", "prefix", "rounds", "python_server"]
+_BESIDE = ["streams", "prefix", "rounds", "thinking", "python_server"]
 
 
 def _run(tmp_path, *names):
