@@ -35,7 +35,7 @@ class Side(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True):
     """One measure. At most one of `at_least` and `at_most` is set; without, it is only shown.
 
-    `sides` are those it compares, if any.
+    `sides` are those it compares, if any; `bound` says what keeps the figure from its target.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Figure(msgspec.Struct, frozen=True):
     at_most: float | None = None
     settings: dict[str, Any] = {}
     sides: list[Side] = []
+    bound: str = ""
 
     @property
     def value(self) -> float:

@@ -79,7 +79,10 @@ def render(reports: list[Report], pictures: Sequence[str] = ()) -> str:
         rows = _newest(mine)
         claims = [_claim(row) for row in rows if row.figure.target]
         others = [_other(row) for row in rows if not row.figure.target]
-        parts.append("\n".join([_CLAIMS, *claims, "", _OTHERS, *others]) + "\n")
+        parts.append("\n".join([_CLAIMS, *claims]) + "\n")
+        bounds = [f"- {row.figure.name}: {row.figure.bound}" for row in rows if row.figure.met is False]
+        parts += ["\n".join(["What bounds those that are missed:\n", *bounds]) + "\n"] * bool(bounds)
+        parts.append("\n".join([_OTHERS, *others]) + "\n")
         parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
     return "\n".join(parts)
 

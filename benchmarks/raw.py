@@ -39,7 +39,8 @@ class Loop:
         params.n_threads = params.n_threads_batch = threads
         params.n_outputs_max, params.kv_unified = slots, False
         self._context = lib.llama_init_from_model(self._model, params)
-        self._batch = lib.llama_batch_init(params.n_batch, 0, 1)
+        self._most = params.n_batch
+        self._batch = lib.llama_batch_init(self._most, 0, 1)
 
     def run(self, sequences: int, prompt: int, tokens: int) -> float:
         """Seconds for `tokens - 1` steps of all sequences, behind prompts of so many tokens."""
@@ -64,12 +65,14 @@ class Loop:
     def _prefill(self, sequence: int, prompt: int, chain: Any) -> int:
         """Read a prompt; its first generated token."""
         batch = self._batch
-        for i in range(prompt):
-            batch.token[i], batch.pos[i], batch.logits[i] = 6 + i % 200, i, i == prompt - 1
-            batch.seq_id[i][0], batch.n_seq_id[i] = sequence, 1
-        batch.n_tokens = prompt
-        if lib.llama_decode(self._context, batch):
-            raise BenchError("llama_decode failed")
+        for start in range(0, prompt, self._most):
+            batch.n_tokens = min(self._most, prompt - start)
+            for i, position in enumerate(range(start, start + batch.n_tokens)):
+                batch.token[i], batch.pos[i], batch.logits[i] = 6 + position % 200, position, 0
+                batch.seq_id[i][0], batch.n_seq_id[i] = sequence, 1
+            batch.logits[batch.n_tokens - 1] = 1
+            if lib.llama_decode(self._context, batch):
+                raise BenchError("llama_decode failed")
         return int(lib.llama_sampler_sample(chain, self._context, -1))
 
 

@@ -53,6 +53,14 @@ def test_a_met_claim_says_so():
     assert _row(text, "ratio")[5] == "met"
 
 
+def test_the_index_says_what_bounds_a_claim_that_is_missed_and_no_other():
+    missed = Figure("wait", "ms", [12.0], at_most=10, bound="the disk")
+    met = Figure("speed", "1/s", [12.0], at_least=10, bound="nothing")
+    text = index.render([_report("2026-01-02", missed), _report("2026-01-03", met)])
+    assert "What bounds those that are missed:\n\n- wait: the disk\n\n" in text
+    assert "nothing" not in text
+
+
 def test_what_a_ratio_compares_is_shown_beside_it():
     sides = Side("rival", "s", [30.0, 32.0]), Side("ours", "s", [6.0, 6.4])
     text = index.render([_report("2026-01-02", ratio("faster", *sides, at_least=4))])
