@@ -43,7 +43,7 @@ _NAMES = {
 }  # fmt: skip
 CHECKED_CONVERSATIONS = 40
 LIKELY = 1e-3  # probabilities below it are left out of the comparison
-LIMITS = {"F32": 0.002, "Q8_0": 1.5}  # largest difference of log probabilities that passes, in nats
+LIMITS = {"F32": 0.002, "Q8_0": 2.0}  # largest difference of log probabilities that passes, in nats
 SAME_CHOICE = {"F32": 0.99, "Q8_0": 0.95}  # smallest share of positions with the same likeliest token
 
 

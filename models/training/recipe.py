@@ -81,7 +81,7 @@ TINY = Recipe(
     chat=LLAMA_CHAT,
     passes=(
         Pass(seed=20_310, samples=400_000, steps=3_000),
-        Pass(seed=20_312, samples=40_000, steps=500, mixture=MORE_REQUESTS, peak=0.35, cool_down=1.0),
+        Pass(seed=20_312, samples=48_000, steps=600, mixture=MORE_REQUESTS, peak=0.35, cool_down=1.0),
     ),
     batch_tokens=8_192,
     matrix_rate=4e-3,

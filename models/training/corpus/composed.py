@@ -111,6 +111,8 @@ _VERB_QUESTIONS = (
     "How does {v} work",
     "What does {v} mean",
     "How do I use {v}",
+    "What do people mean by {v}",
+    "What does one call {v}",
     "What is {v} good for",
     "When is {v} useful",
     "What would happen after {v}",
@@ -125,6 +127,8 @@ _VERB_QUESTION_ENDS = ("?", " here?", " in the kernel?", ", in short?", ", pleas
 
 
 VERB_NAMED = (
+    *joined(("{v}: ", "{v} - ", "{v}, ", "The verb {v}: "), ("what is it", "what is it for", "how does it work", "what is that", "tell me more", "please explain", "what happens then", "can you explain it", "when do I use it", "a short answer please"), ("?", ".", "")),
+    *joined(("I need facts about ", "I look for help with ", "I search for an explanation of ", "Give a summary of ", "Sum up ", "Outline ", "I'd like a word on ", "What can be said about ", "Do you have information about "), ("{v}", "the verb {v}", "the command {v}"), (".", "", " in one line.")),
     *joined(_VERB_TALES, _VERB_ENDS),
     *joined(_VERB_QUESTIONS, _VERB_QUESTION_ENDS),
     *joined(("What is ", "What's ", "Tell me ", "Explain ", "I wonder what is "), ("the aim of ", "the goal of ", "the job of ", "the role of ", "the idea of ", "the sense of ", "the function of ", "the task of ", "the effect of ", "the use of "), ("{v}?", "{v}")),
@@ -134,7 +138,8 @@ _NOW = (".", ".", "", " for me.", " now.", " at once.", " today.", " first.")
 _ASK = ("?", "?", "", " please?", " now?", ", do you know?", ", can you say?")
 _IT = ("What is {q}?", "How much is {q}?", "Compute {q}.", "Calculate {q}.", "Work out {q}.", "Tell me {q}.", "Solve {q}.", "Find {q}.", "Evaluate {q}.", "What does {q} give?", "Determine {q}.", "{q}?")
 _WORKED_OUT = (" worked out", " calculated", " done", " solved", " evaluated", " determined", " figured out")
-_WANTING = ("I want ", "I need ", "I would like ", "Please have ", "Get ", "We need ")
+_WANTING = ("I want ", "I need ", "I would like ", "I'd like ", "We'd like ", "Please have ", "Get ", "We need ", "I wish to have ", "I'd love to have ")
+_TAGS = (", would you?", ", could you?", ", can you?", ", won't you?", ", if you can.", ", please.")
 CALC = (
     *joined(
         (
@@ -165,15 +170,20 @@ CALC = (
 )
 READ_FILE = (
     *joined(
-        ("Read ", "Show ", "Examine ", "Pull up ", "Peek into ", "Reveal ", "Quote ", "Type out ", "Browse ", "Study ", "Dump ", "Recite ", "Open ", "Print ", "Display ", "Get ", "Fetch ", "Present ", "Bring up ", "Look at ", "Inspect ", "Check ", "I want to read ", "Let me read "),
+        ("Read ", "Show ", "Examine ", "Pull up ", "Peek into ", "Reveal ", "Quote ", "Type out ", "Browse ", "Study ", "Dump ", "Recite ", "Open ", "Print ", "Display ", "Get ", "Fetch ", "Present ", "Bring up ", "Look at ", "Inspect ", "Check ", "I want to read ", "Let me read ",
+         "Consult ", "Skim ", "Go over ", "Leaf through ", "Glance at ", "Explore ", "Retrieve ", "Call up ", "Go through ", "Take a look at ", "Have a glance at ", "Read aloud ", "Read us ", "Show us ", "Print me ", "Bring me ", "Fetch me ", "I want to view ", "I'd like to view ", "Let me view ", "I have to read ", "I must see "),
         ("{p}", "the file {p}", "the contents of {p}", "the text of {p}", "what is in {p}", "what {p} says", "the file named {p}", "all of {p}", "what {p} holds", "what stands in {p}", "the document {p}"),
-        (".", "", " for me.", " now."),
+        (".", "", " for me.", " now.", ", would you?"),
     ),
+    *joined(("Open ", "Open up ", "Bring up ", "Pull up ", "Read ", "Show us ", "Call up ", "Look through ", "Read out "), ("{p}", "the file {p}", "my file {p}", "the document {p}", "the text file {p}"), _TAGS),
+    *joined(("View ", "Do view ", "Please view "), ("the file {p}", "the text of {p}", "what {p} says", "my file {p}", "all of {p}", "the document {p}"), (".", "", " now.", " for me.")),
+    *joined(("Read me ", "Show me ", "Give me ", "Get me ", "Print me "), ("what {p} says", "what is in {p}", "what stands in {p}", "my file {p}", "the document {p}", "the text file {p}", "all of {p}", "the whole file {p}", "the lines of {p}"), (".", "", " now.", ", would you?")),
+    *joined(("Can I ", "May I ", "Could I ", "How can I "), ("see ", "read ", "view "), ("{p}", "the file {p}", "what {p} says", "the text in {p}"), ("?", " please?")),
     *joined(_WANTING, ("{p}", "the file {p}", "the text of {p}", "the document {p}"), (" read", " shown to me", " opened", " printed", " displayed", " read out", " on the screen"), (".", "")),
     *joined(("What does ", "What did ", "What might ", "What will ", "What could "), ("{p}", "the file {p}", "my file {p}", "the note {p}", "the document {p}"), (" say", " tell", " contain", " hold", " have in it", " tell us", " tell me"), _ASK),
     *joined(("What is in ", "What stands in ", "What does one find in ", "What text is in ", "What do we have in ", "What is stored in ", "What was saved in ", "What is inside ", "What is there in ", "What did somebody put into "), ("{p}", "the file {p}", "my file {p}"), _ASK),
 )
-_TEXT = ('"{t}"', '"{t}"', 'the words "{t}"', 'the line "{t}"', 'the note "{t}"', 'this: "{t}"', "{t}")
+_TEXT = ('"{t}"', '"{t}"', 'the words "{t}"', 'the line "{t}"', 'the note "{t}"', 'the sentence "{t}"', 'the message "{t}"', 'the following text: "{t}"', 'this: "{t}"', "{t}", "{t}", "{t}")
 WRITE_FILE = (
     *joined(("Write ", "Put ", "Store ", "Note ", "Record ", "Place ", "Enter ", "Keep ", "I want to save ", "Let me write "), _TEXT, (" to {p}", " into {p}", " in {p}", " to the file {p}", " in a file called {p}", " into a new file {p}", " in the file named {p}", " as {p}"), (".", "", " now.")),
     *joined(("Create ", "Make ", "Start ", "Begin ", "Produce ", "I need ", "Set up "), ("{p}", "a file {p}", "the file {p}", "a new file {p}", "a file named {p}"), (' with the words "{t}"', ' containing "{t}"', ' that says "{t}"', ' with "{t}" in it', ' holding "{t}"', ' with the line "{t}"', ': "{t}"'), (".", "")),
@@ -184,7 +194,8 @@ WRITE_FILE = (
     *joined(("In {p}", "Into {p}", "To {p}", "To the file {p}", "Into a new file {p}", "In a file named {p}"), (", write ", ", put ", ", save ", ", store ", " please write ", " I want "), ('"{t}"', 'the words "{t}"', 'this: "{t}"'), (".", "")),
 )
 APPEND_FILE = (
-    *joined(_WANTING, ('"{t}"', 'the words "{t}"', 'another line "{t}"'), (" appended to {p}", " put at the end of {p}", " attached to {p}", " as the last line of {p}", " put below the text of {p}"), (".", "")),
+    *joined(_WANTING, ('"{t}"', 'the words "{t}"', 'another line "{t}"'), (" appended to {p}", " put at the end of {p}", " attached to {p}", " as the last line of {p}", " put below the text of {p}", " also added at the end of {p}", " added as a line to {p}", " added below the rest of {p}", " added in {p} at the end", " tacked onto {p}", " appended in {p}", " joined to the text of {p}"), (".", "")),
+    *joined(("{p}", "The file {p}"), (" should end with ", " needs the further line ", " must also say ", " should get one more line: "), ('"{t}"',), (".", "")),
     *joined(
         ("Append ", "Add ", "Attach ", "Put ", "Write "),
         ('"{t}"', 'the words "{t}"', 'another line "{t}"', "{t}"),
@@ -201,20 +212,21 @@ LIST_FILES = (
     *joined(("What files ", "Which files ", "What documents ", "How many and which files "), ("are here", "exist", "can you see", "does the workspace hold", "are around", "lie in the workspace", "are mine", "did I make", "lie around", "are stored", "are in the folder", "were saved", "have I got", "are kept in the workspace"), _ASK),
     *joined(_WANTING, ("the files", "my files", "all files", "the names of all files", "the workspace"), (" listed", " shown", " enumerated", " displayed"), (".", "")),
 )
-LIST_FOLDER = joined(("List ", "Show ", "Show me ", "Print ", "Give me ", "Enumerate ", "Look at ", "Tell me "), ("the folder {d}", "the directory {d}", "the files of {d}", "the contents of {d}", "what is in {d}", "the files inside {d}", "everything in {d}", "the files in the folder {d}"), (".", "", " now."))
+LIST_FOLDER = joined(("List ", "Show ", "Show me ", "Print ", "Give me ", "Enumerate ", "Look at ", "Tell me "), ("the folder {d}", "the directory {d}", "the files of {d}", "the files inside {d}", "everything in the folder {d}", "the files in the folder {d}"), (".", "", " now."))
 SEARCH_TEXT = (
     *joined(("Find ", "Look for ", "Search for ", "Seek ", "Hunt for "), ('"{t}"', 'the words "{t}"', 'lines with "{t}"', "{t}"), (" inside {p}", " within {p}", " in the file {p}", " in the text of {p}", " in {p}"), (".", "", " now.")),
     *joined(("Which line of {p} has ", "Is there somewhere in {p} ", "Does {p} mention ", "Where can I find in {p} ", "Where does {p} say ", "Does {p} hold "), ('"{t}"', 'the words "{t}"'), ("?", "")),
     *joined(("Scan {p} for ", "Check {p} for ", "Search through {p} for ", "In {p}, find ", "In {p}, look for ", "Go through {p} and find ", "Show the lines of {p} with "), ('"{t}"', "{t}", 'the words "{t}"'), (".", "")),
 )
 DELETE_FILE = (
-    *joined(_WANTING, ("{p}", "the file {p}", "my file {p}"), (" removed", " erased", " gone", " thrown away", " wiped", " destroyed"), (".", "")),
-    *joined(("Delete ", "Remove ", "Erase ", "Destroy ", "Drop ", "Wipe ", "Discard ", "Clear away ", "I want to delete ", "Get rid of "), ("{p}", "the file {p}", "my file {p}", "the old file {p}", "the file named {p}"), (".", "", " now.", " for me.")),
+    *joined(_WANTING, ("{p}", "the file {p}", "my file {p}"), (" removed", " erased", " gone", " thrown away", " wiped", " destroyed", " deleted for good", " deleted at once", " deleted from the workspace", " to be deleted", " out of the way", " discarded"), (".", "")),
+    *joined(("{p}", "The file {p}", "My file {p}"), (" should be deleted", " must go", " has to be removed", " is to be deleted", " may be erased", " is not needed, delete it", " can be thrown away"), (".", "", " now.")),
+    *joined(("Delete ", "Remove ", "Erase ", "Destroy ", "Drop ", "Wipe ", "Discard ", "Clear away ", "I want to delete ", "I'd like to delete ", "Get rid of "), ("{p}", "the file {p}", "my file {p}", "the old file {p}", "the file named {p}"), (".", "", " now.", " for me.", ", would you?")),
 )
 GET_TIME = (
-    *joined(("What time ", "Which hour ", "What hour ", "Which date ", "What day ", "Which time "), ("is it", "do you have", "does the clock show", "is it at the moment", "is it just now", "do they have in UTC"), _ASK),
-    *joined(("Tell me ", "Show me ", "Give me ", "Say ", "Check ", "Look up ", "I need ", "I want ", "Get "), ("the time", "the date", "today's date", "the hour", "the present time", "the day", "the clock's time", "the time and the date", "what the clock shows", "what hour it is", "which day we have", "how late it is", "the date of the day"), (".", "", " now.", " for me.")),
-    *joined(("What is ", "What's ", "Do you know ", "Can you say "), ("the hour", "the present time", "the date of today", "the exact time", "the day and the time", "the time at the moment", "today's day", "the time by the clock"), _ASK),
+    *joined(("What time ", "Which hour ", "What hour ", "Which date ", "What day ", "Which time "), ("is it", "do you have", "does the clock show", "is it at the moment", "is it just now", "is it right at this moment", "do they have in UTC"), _ASK),
+    *joined(("Tell me ", "Show me ", "Give me ", "Say ", "Check ", "Look up ", "I need ", "I want ", "Get "), ("the time", "the date", "today's date", "the hour", "the present time", "the day", "the clock's time", "the time and the date", "what the clock shows", "what hour it is", "the time right now", "the date right now", "which day we have", "how late it is", "the date of the day"), (".", "", " now.", " for me.")),
+    *joined(("What is ", "What's ", "Do you know ", "Can you say "), ("the hour", "the hour right now", "the date right now", "the day right now", "the present time", "the date of today", "the exact time", "the day and the time", "the time at the moment", "today's day", "the time by the clock"), _ASK),
 )
 PYTHON = joined(("Run ", "Execute ", "Try ", "Start ", "Evaluate ", "Call "), ("this in Python: ", "this Python code: ", "this Python: ", "the Python line ", "the Python program ", "Python with ", "as Python: "), ("{t}",))
 SHELL = joined(("Run ", "Execute ", "Try ", "Start ", "Call ", "Launch "), ("this command: ", "the shell command ", "in a shell: ", "the program ", "the command line "), ("{t}",))

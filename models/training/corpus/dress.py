@@ -20,16 +20,17 @@ CLOSERS = (
     " Thanks.", " Thank you!", " Please.", " please", " Thanks!", " Be brief.", " I am new here.",
     " It is urgent.",
     " I forgot.", " I need to know.", " Take your time.", " Thank you very much.", " That is all.", " :)",
+    " If you can.", " When you can.",
 )  # fmt: skip
 
 
 IMPERATIVES = frozenset(
-    """Add Append Ask Calculate Check Compute Copy Create Define Delete Describe Display Do Duplicate Erase
-    Evaluate Execute Explain Extend Fetch Fill Find Get Give Invent Keep Let List Look Make Note Open Pause
-    Print
-    Put Read Recall Record Remember Remove Run Save Say Search Set Show Sleep Solve Start Store Take Teach
-    Tell
-    Wait Work Write""".split()
+    """Add Append Ask Attach Bring Browse Calculate Check Compute Consult Copy Create Define Delete Describe
+    Determine Discard Display Do Duplicate Dump Enter Enumerate Erase Evaluate Examine Execute Explain Extend
+    Fetch Fill Find Get Give Inspect Invent Keep Launch Let List Look Make Memorise Name Note Open Pause Peek
+    Place Present Preserve Print Produce Pull Put Quote Read Recall Recite Record Remember Remove Retrieve
+    Reveal Run Save Say Scan Search Seek Set Show Skim Sleep Solve Start Store Study Take Teach Tell Try Type
+    Wait Wipe Work Write""".split()
 )
 ASKING = (
     "Can you", "Will you", "Would you", "Can you please", "Would you please", "Are you able to",

@@ -39,15 +39,15 @@ class Mixture:
 
 EVERYTHING = Mixture(
     {
-        "story": 0.11, "named": 0.11, "wished": 0.18, "single": 0.33, "double": 0.13, "chat": 0.08,
-        "remark": 0.04, "odd": 0.04,
+        "story": 0.10, "named": 0.12, "wished": 0.19, "single": 0.33, "double": 0.10, "chat": 0.08,
+        "remark": 0.05, "odd": 0.03,
     },
     {"": 0.52, "allow": 0.20, "plain": 0.10, "forbid": 0.18},
 )  # fmt: skip
 MORE_REQUESTS = Mixture(
     {
-        "story": 0.08, "named": 0.08, "wished": 0.26, "single": 0.40, "double": 0.09, "chat": 0.05,
-        "remark": 0.05, "odd": 0.04,
+        "story": 0.08, "named": 0.09, "wished": 0.25, "single": 0.37, "double": 0.07, "chat": 0.08,
+        "remark": 0.04, "odd": 0.02,
     },
     {"": 0.48, "allow": 0.27, "plain": 0.10, "forbid": 0.15},
 )  # fmt: skip

@@ -282,8 +282,8 @@ def mem_write(random: Random, forms: Forms) -> Task:
 
 
 SINGLE: tuple[tuple[Maker, int], ...] = (
-    (calc, 10), (read_file, 8), (write_file, 9), (list_files, 7), (get_time, 3), (append_file, 3),
-    (delete_file, 2), (search_text, 3),
+    (calc, 10), (read_file, 10), (write_file, 9), (list_files, 7), (get_time, 3), (append_file, 4),
+    (delete_file, 3), (search_text, 3),
     (python, 2), (shell, 2), (sleep, 1), (ask_human, 2), (mem_read, 2), (mem_write, 2),
 )  # fmt: skip
 

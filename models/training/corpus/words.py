@@ -35,6 +35,29 @@ COMMON = tuple(
     together tonight tomorrow toward today them they theirs that forth format formula former meal mean
     member media method myself mystic weight wedding itself itinerary""".split()
 )
+# Words of the rest of the corpus, parts of invented names: a token that is never copied is not copied well.
+FREQUENT = tuple(
+    """about add added after again all allow allows alone also always am an and answer any append are
+    argument arrived as ask asked assistant at auth back bad be bear because bed been began best better
+    big boat body both brave brief brother brought build but by calc call called calls came can cat chat
+    check child children choose clear close come compute content context copy could count crow cut dark
+    day dear deep deny did do does done dragon drop each ear earth echo end ended engine events every exec
+    fail fair fall family far fear feed felt few file files find fine finish fish flew for fork found fox
+    free friend from full gave get girl give go gone good grew had half hand hang happy hard has have he
+    head hear heart held help her here hide high him his hold home how hunt ice if image in into is it its
+    job joy jump just keep kept kid kill kind king knew know known land last late learn left let lie life
+    light like limit line list live load log logs lonely long look lost loud love made make man many map
+    may me mem mind mine miss moon more most mouse much must my name near need never next nice no nobody
+    none not now of off ok on once one or other our out over own owl page part pass past patient person
+    ping place plan play please poor proud ps put queen quit ran rat reached read replay rest restore
+    resume rich right robot run sad safe said same sat save saved saw say says sea seed seen self send set
+    shall she ship show shut shy side sing sister sit sky sleep slow snap so some song soon spoke stand
+    star stay step still stop story such sure sus swam tail take tale talk tall tell term than thank that
+    the their them they thin this tiny tired to told too took top tree tried true turn two type uncle
+    under until up upon us use used verb very voice wait walk want war was way we well went were what when
+    where which while white who whole why wild will win wise wish with wolf word work would write year yes
+    yet you your zip""".split()
+)
 FIRST_NAMES = tuple(
     """Ada Alma Amir Anna Ben Bo Carla Cleo Dan Dora Elif Emma Enzo Eva Felix Fritz Gita Hana Hugo Ida
     Igor Ines Iris Ivan Jack Jana Jon Kai Kim Lars Lea Leo Lila Lina Luca Lucy Luis Mara Max Maya Mia
@@ -51,6 +74,7 @@ _SMALL = (
     "a an and are at by do don't for from go has I I'm in is it it's me my not of on our that the this to "
     "was we with you"
 ).split()
+_PREPOSITIONS = "to in into as at on from of".split()
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -69,8 +93,14 @@ def gibberish(random: Random, low: int = 2, high: int = 7) -> str:
 
 
 def word(random: Random) -> str:
-    """A common word, or, in two of five cases, an invented one."""
-    return random.choice(COMMON) if random.random() < 0.6 else syllables(random)
+    """A common word, or, in two of five cases, an invented one; some of these hold a known one."""
+    draw = random.random()
+    if draw < 0.6:
+        return random.choice(COMMON)
+    if draw < 0.88:
+        return syllables(random)
+    known = random.choice(FREQUENT)
+    return known + syllables(random, 1, 1) if draw < 0.97 else syllables(random, 1, 1) + known
 
 
 def number(random: Random, digits: int = 5) -> int:
@@ -126,6 +156,8 @@ def _said(random: Random) -> str:
 def sentence(random: Random, low: int = 1, high: int = 7) -> str:
     """Low to high words or numbers in a row, without quotes."""
     parts = [_said(random) for _ in range(random.randint(low, high))]
+    if parts and random.random() < 0.04:
+        parts.insert(random.randint(1, len(parts)), random.choice(_PREPOSITIONS))
     text = " ".join(parts)
     if random.random() < 0.25:
         text = text.capitalize() + random.choice((".", ".", "!", ""))

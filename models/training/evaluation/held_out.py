@@ -70,8 +70,12 @@ WISHES: Mapping[str, Sequence[str]] = {
     "SUBSCRIBE": ("receive the kernel's events", "subscribe to the kernel's events"), "MEMW": ("write bytes into the memory of a process", "write into memory pages"), "MEMR": ("read the memory of a process", "read memory pages"),
     "MEM": ("know how much memory a process uses", "see the memory usage"), "FORK": ("make children from a process", "fork one of my processes"), "SNAPSHOT": ("take a snapshot of a process", "keep an image of one process's context"),
     "LIST_SNAPSHOTS": ("see a list of the snapshots", "know which snapshots I have"), "DROP_SNAPSHOT": ("delete one of the snapshots", "remove an old snapshot of a process"),
-    "CHECKPOINT": ("save the whole kernel", "make a checkpoint of everything"), "RESTORE": ("restore a checkpoint", "go back to a saved state"), "ATTACH": ("attach myself to a process", "replay the output of a process"),
-    "LOGS": ("see the logs", "read the kernel's log"), "REGISTER_TOOL": ("register my own tool", "add a new tool"), "LIST_TOOLS": ("get a list of the tools", "see what tools there are"), "APPROVE": ("approve a tool call", "allow a waiting tool call"),
+    "CHECKPOINT": ("save every process that I have", "make a checkpoint of everything"), "RESTORE": ("restore a checkpoint", "go back to a saved state"), "ATTACH": ("attach myself to a process", "follow the output of a process"),
+    "LOGS": ("read the output of a process", "know what a process has put out"), "DETACH": ("detach myself from a process", "stop following a process"), "REGISTER_TOOL": ("register my own tool", "add a new tool"), "LIST_TOOLS": ("get a list of the tools", "see what tools there are"), "APPROVE": ("approve a tool call", "allow a waiting tool call"),
+    "LIST_CHECKPOINTS": ("see a list of the checkpoints", "know which checkpoints I have"), "DROP_CHECKPOINT": ("delete one of the checkpoints", "remove an old checkpoint"),
+    "REPLAY": ("replay a process", "compare a second run of a process with the first"), "TOOL_INFO": ("see information about a tool", "know the arguments of one tool"), "UNREGISTER_TOOL": ("unregister my own tool", "remove a tool that I added"),
+    "ANSWER": ("answer the question that a process asks", "reply to a process that asks a person"), "LIST_FILES": ("see a list of the files of a process", "know which files are in a process's workspace"),
+    "GET_FILE": ("read one of a process's files", "get a file out of the workspace of a process"), "PUT_FILE": ("write a file into the workspace of a process", "put one of my files into a process's workspace"),
     "DENY": ("deny a tool call", "refuse a waiting tool call"), "WHY": ("understand why my process waits", "find out why a process does not run"),
 }  # fmt: skip
 CHAT: Sequence[str] = (

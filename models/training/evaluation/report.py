@@ -136,7 +136,7 @@ def evaluate() -> None:
     lines = [
         "# What the built-in models can do",
         "",
-        f"Written by `make model-eval`: {PER_CATEGORY} prompts a category, from seed {SEED} and from",
+        f"Written by `make model-eval`: {PER_CATEGORY} prompts a category or more, from seed {SEED} and from",
         "sentence forms that the training set lacks. 'As served' draws at temperature 0.7 and top_p 0.9;",
         "'likeliest token' takes the first choice. Goals hold for the answers as served.",
         "",

@@ -21,7 +21,9 @@ from agentkernel.jail.port import Job, Killed, Limits, Outcome
 
 PYTHON = "/usr/bin/python3"
 QUICK = Limits(wall_s=5.0, cpu_s=5.0, memory_mb=96, pids=24, files=64, workspace_mb=4, workspace_files=200)
-PATIENT = msgspec.structs.replace(QUICK, wall_s=60.0, cpu_s=60.0)  # for what the test ends itself
+PATIENT = msgspec.structs.replace(
+    QUICK, wall_s=60.0, cpu_s=60.0, memory_mb=512
+)  # for what the test ends itself
 
 PRELUDE = """
 import errno, json, os, sys
