@@ -61,11 +61,11 @@ class LlamaServer:
             events = await post_streaming(self.port, "/completion", request | _SAMPLERS | {"stream": True})
         else:
             events = [await post(self.port, "/completion", request | _SAMPLERS)]
-        said, last = [token for event in events for token in event["tokens"]], events[-1]
-        answer = Answer(said, last["timings"]["prompt_n"])
-        if len(answer.tokens) < limit or last["truncated"]:
-            raise BenchError(f"{NAME}: {len(answer.tokens)} tokens of {limit}")
-        return answer
+        timings = events[-1]["timings"]
+        if timings["predicted_n"] < limit or events[-1]["truncated"]:
+            raise BenchError(f"{NAME}: {timings['predicted_n']} tokens of {limit}")
+        # a stream leaves out tokens that are parts of a character
+        return Answer([token for event in events for token in event["tokens"]], timings["prompt_n"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         seen.append(asked)
         count = asked.get("n_predict", asked.get("max_tokens")) - (asked["seed"] == 13)
-        timings = {{"prompt_n": len(asked["prompt"])}}
+        timings = {{"prompt_n": len(asked["prompt"]), "predicted_n": count}}
         found = {{"tokens": [9] * count, "timings": timings, "truncated": False}}
         found["usage"] = {{"completion_tokens": count}}
         if asked.get("stream"):
