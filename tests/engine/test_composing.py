@@ -97,9 +97,9 @@ def test_before_anything_was_measured_nobody_waits():
     assert step(Composer(100, 512), some(60, 128)) == {"a": 60}
 
 
-def test_a_brief_step_reads_an_eighth():
+def test_a_brief_step_reads_little_of_prompts():
     made = composer()
-    assert [n for _, n in made.rows([Some("a", 500)], brief=True)] == [25]
+    assert [n for _, n in made.rows([Some("a", 500)], brief=True)] == [64]
     assert [n for _, n in made.rows([Some("a", 500)])] == [200]
 
 

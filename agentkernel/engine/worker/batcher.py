@@ -84,6 +84,7 @@ class Batcher:
         self._runnable: dict[int, Sequence] = {}
         self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
         self._alone = False  # the last step was of those that decode alone
+        self._rested = True  # since the last step there was a time when nobody could run
 
     @property
     def busy(self) -> bool:
@@ -145,6 +146,7 @@ class Batcher:
             self._runnable[sequence.pid] = sequence
         else:
             self._runnable.pop(sequence.pid, None)
+            self._rested = self._rested or not self._runnable
 
     def _apply_to(self, sequence: Sequence, command: port.Signal) -> None:
         match command:
@@ -189,7 +191,8 @@ class Batcher:
         if self._alone:
             return self._step_alone(exact)
         runnable = [s for s in self._runnable.values() if not s.exact]
-        composed = self._composer.rows(runnable, brief=self._tuner(0).trying)
+        composed = self._composer.rows(runnable, brief=self._rested or self._tuner(0).trying)
+        self._rested = False
         drafts = self._drafter.drafts([sequence for sequence, _ in composed])
         rows = [(s, self._row(s, n, drafts.get(s.pid, ()))) for s, n in composed]
         tokens = sum(len(row.tokens) for _, row in rows)
