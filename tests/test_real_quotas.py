@@ -35,7 +35,8 @@ def test_a_context_gets_as_many_tokens_as_it_may_and_no_more(tmp_path: Path) -> 
 def test_who_is_told_to_finish_amid_its_answer_has_one_more_turn(tmp_path: Path) -> None:
     async def main() -> None:
         async with real_kernel(tmp_path) as bench:
-            process = await bench.ask("Tell me a story.", max_tokens=300, limits={"soft_tokens": 6})
+            asked = {"max_tokens": 300, "limits": {"soft_tokens": 6}, "temperature": 0}
+            process = await bench.ask("What does KILL do?", **asked)
             assert process.bounds.told == ("tokens",)
             first, told = process.inputs or []
             assert process.heard == first.end + told.end - told.start

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentkernel.engine.worker.composing import Composer
+from agentkernel.engine.worker.composing import AFTER_REST, Composer
 from agentkernel.paging import SHORTEST_PREFIX
 from benchmarks.simulator.costs import Costs, Row, work
 
@@ -104,7 +104,7 @@ class Engine:
     def step(self) -> Report:
         """One decode of all that run."""
         report, placed = Report(0.0), []
-        composed = self._composer.rows(list(self._runnable.values()), brief=self._rested)
+        composed = self._composer.rows(list(self._runnable.values()), AFTER_REST if self._rested else None)
         self._rested = False
         for sequence, n in composed:
             placed.append(Row(sequence.slot or 0, n, sequence.filled))

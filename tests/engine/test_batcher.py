@@ -366,11 +366,11 @@ def test_no_step_uses_more_threads_than_are_allowed() -> None:
 
 def test_who_comes_during_the_first_step_after_a_rest_is_read_before_anyone_is_answered() -> None:
     bench = Bench(context=512, batch=512)
-    for first in (1, 11):  # nothing is known of speed at first
+    for first in (1, 11):
         bench.open(first, [0] * 100)
         bench.apply(port.Grant(first, 0))
         bench.step()
-        assert bench.slots.decoded[-1] == [(0, 64)]
+        assert bench.slots.decoded[-1] == [(0, 16)]
         for pid in (first + 1, first + 2):
             bench.open(pid, [0] * 100)
             bench.apply(port.Grant(pid, pid - first))

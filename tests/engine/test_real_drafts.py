@@ -129,10 +129,10 @@ def test_as_many_may_be_drafted_as_there_is_memory_for(models_dir: Path) -> None
 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
 def test_who_is_opened_again_amid_a_draft_goes_on_as_it_would_have(sampling: Sampling) -> None:
-    path, text = BUILTIN / f"{TINY}.gguf", ASKED[2]
+    path, text = BUILTIN / f"{TINY}.gguf", ASKED[0]
     outputs, _ = said(path, text, 15, sampling=sampling)
     with bench(path, 15) as made:
-        for position in range(1, len(outputs), 9):
+        for position in range(1, len(outputs), 2):
             shown, tokens, _ = joined(outputs[:position])
             turn = port.Turn(position, len(shown.encode()), outputs[position - 1].draws)
             made.open(1, text, sampling=sampling, prompt_lookup=True, turn=turn, said=tokens)

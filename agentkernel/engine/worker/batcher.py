@@ -18,11 +18,13 @@ from typing import Any, Protocol
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.answer import say
-from agentkernel.engine.worker.composing import Composer, bridges
+from agentkernel.engine.worker.composing import AFTER_REST, Composer, bridges
 from agentkernel.engine.worker.drafting import Drafter
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Tuner, Way, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
+
+_TRIAL = 64  # tokens of prompts in a step that may be far slower than others
 
 
 class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
@@ -191,7 +193,8 @@ class Batcher:
         if self._alone:
             return self._step_alone(exact)
         runnable = [s for s in self._runnable.values() if not s.exact]
-        composed = self._composer.rows(runnable, brief=self._rested or self._tuner(0).trying)
+        trial = _TRIAL if self._tuner(0).trying else None
+        composed = self._composer.rows(runnable, AFTER_REST if self._rested else trial)
         self._rested = False
         drafts = self._drafter.drafts([sequence for sequence, _ in composed])
         rows = [(s, self._row(s, n, drafts.get(s.pid, ()))) for s, n in composed]

@@ -18,8 +18,8 @@ from agentkernel.engine.worker.pacing import Pacer
 
 _FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _WHOLE = 1 - 1e-9  # a credit, but for rounding
-_GATHERING = 16  # times as long as a step may last, those who could be answered wait for others' prompts
-_BRIEF = 64  # tokens of prompts in a step that is to be brief
+_GATHERING = 20  # times as long as a step may last, those who could be answered wait for others' prompts
+AFTER_REST = 16  # tokens of prompts in the first step: who comes together comes one after the other
 _HOLE = 3  # slots between two runs that are decoded in one pass with them
 _BLOCK = 4  # rows that are multiplied at a time
 
@@ -52,11 +52,8 @@ class Composer:
         self._gathering = self._someone_waits = False
         self._turn = 0
 
-    def rows(self, runnable: Sequence[_Served], *, brief: bool = False) -> list[tuple[_Served, int]]:
-        """The next step: who is in it, and with how many tokens; few of prompts where it is to be brief.
-
-        The first after a rest should be: who comes together comes one after the other.
-        """
+    def rows(self, runnable: Sequence[_Served], most: int | None = None) -> list[tuple[_Served, int]]:
+        """The next step: who is in it, and with how many tokens; of prompts at most so many in all."""
         self._turn += self._batch
         ready = sum(each.pending == 1 for each in runnable)
         self._gathering = self._gathers(runnable, ready)
@@ -69,7 +66,7 @@ class Composer:
             pending = [each.pending for each in chosen]
             decoding = pending.count(1)
         chunk = self._pacer.chunk(decoding)
-        chunk = min(chunk, _BRIEF) if brief else chunk
+        chunk = chunk if most is None else min(chunk, most)
         composed = compose(pending, self._batch, chunk, self._turn)
         return [(chosen[i], n) for i, n in composed]
 
