@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentkernel.engine.worker.composing import AFTER_REST, Composer
+from agentkernel.engine.worker.composing import Composer
 from agentkernel.paging import SHORTEST_PREFIX
 from benchmarks.simulator.costs import Costs, Row, work
 
@@ -62,7 +62,6 @@ class Engine:
         self._runnable: dict[int, Sequence] = {}
         self._costs, self._on_move = costs, on_move
         self._composer = Composer(max_step_ms, batch)
-        self._rested = True
 
     @property
     def busy(self) -> bool:
@@ -84,7 +83,7 @@ class Engine:
     def revoke(self, pid: int, _slot: int) -> float:
         """Take its slot and keep its context as an image; the milliseconds that takes."""
         sequence = self.sequences[pid]
-        self._rest(pid)
+        self._runnable.pop(pid, None)
         sequence.image, sequence.filled, sequence.slot = sequence.filled, 0, None
         return self._moved(out=True, tokens=sequence.image) if sequence.image else 0.0
 
@@ -97,16 +96,14 @@ class Engine:
 
     def close(self, pid: int) -> float:
         """Forget it, but for an image of its context, for others; the milliseconds that takes."""
-        self._rest(pid)
+        self._runnable.pop(pid, None)
         tokens = self.sequences.pop(pid).filled
         return self._moved(out=True, tokens=tokens) if tokens >= SHORTEST_PREFIX else 0.0
 
     def step(self) -> Report:
         """One decode of all that run."""
         report, placed = Report(0.0), []
-        composed = self._composer.rows(list(self._runnable.values()), AFTER_REST if self._rested else None)
-        self._rested = False
-        for sequence, n in composed:
+        for sequence, n in self._composer.rows(list(self._runnable.values())):
             placed.append(Row(sequence.slot or 0, n, sequence.filled))
             sequence.filled += n
             report.used[sequence.pid] = n
@@ -125,11 +122,7 @@ class Engine:
         sequence.said += 1
         if not sequence.left:
             report.over.append(sequence.pid)
-            self._rest(sequence.pid)
-
-    def _rest(self, pid: int) -> None:
-        self._runnable.pop(pid, None)
-        self._rested = self._rested or not self._runnable
+            del self._runnable[sequence.pid]
 
     def _moved(self, *, out: bool, tokens: int) -> float:
         ms = self._costs.moving(out=out, tokens=tokens)

@@ -67,10 +67,9 @@ def test_its_steps_are_those_of_the_real_batcher(processes, batch):
 
 def test_a_lone_process_takes_what_its_steps_cost():
     outcome = simulate([Job(1.0, (64,), 3)], COSTS, slots=4)
-    begun = COSTS.of(Work(0, 0, 0, large=1, large_tokens=16, attended=16 * 17 // 2))
-    first = begun + COSTS.of(Work(0, 0, 0, large=1, large_tokens=48, attended=48 * 16 + 48 * 49 // 2))
+    first = COSTS.of(Work(0, 0, 0, large=1, large_tokens=64, attended=64 * 65 // 2))
     rest = [COSTS.of(Work(1, 0, 0, 0, 0, attended=filled + 1)) for filled in (64, 65)]
-    assert outcome.steps == 4
+    assert outcome.steps == 3
     assert outcome.seconds == pytest.approx((first + sum(rest)) / 1e3)
     (life,) = outcome.lives
     assert life.firsts == [pytest.approx(first / 1e3)]

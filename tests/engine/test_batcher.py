@@ -362,22 +362,3 @@ def test_no_step_uses_more_threads_than_are_allowed() -> None:
             bench.step()
         used.append(bench.slots.threads[-12:])
     assert [max(some) for some in used] == [4, 2, 1, 4]
-
-
-def test_who_comes_during_the_first_step_after_a_rest_is_read_before_anyone_is_answered() -> None:
-    bench = Bench(context=512, batch=512)
-    for first in (1, 11):
-        bench.open(first, [0] * 100)
-        bench.apply(port.Grant(first, 0))
-        bench.step()
-        assert bench.slots.decoded[-1] == [(0, 16)]
-        for pid in (first + 1, first + 2):
-            bench.open(pid, [0] * 100)
-            bench.apply(port.Grant(pid, pid - first))
-        bench.batcher._composer._pacer._ms_per_token = 15.0  # more than a step for all
-        assert bench.step().outputs == []
-        while not (step := bench.step()).outputs:
-            pass
-        assert {output.pid for output in step.outputs} == {first, first + 1, first + 2}
-        bench.run()
-        bench.apply(*(port.Close(pid) for pid in range(first, first + 3)))

@@ -12,8 +12,10 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from agentkernel.errors import KernelError
 
 _decoder = msgspec.msgpack.Decoder(port.Command)
 _Item = port.Command | sequence.Sequence | int  # an int is the PID of an image that was fetched
+_QUIET, _TOGETHER = 0.002, 0.02  # seconds without a command, and at most, that the first step waits
 _Asked = TypeVar("_Asked", port.Open, port.Append, port.Prefix)
 _Answer = TypeVar("_Answer")
 
@@ -145,16 +148,25 @@ class Worker:
             os._exit(70)
 
     def _apply(self) -> None:
-        """Commands up to now; sleeps while there is nothing to decode."""
+        """Commands up to now; sleeps while there is nothing to decode.
+
+        After such a rest it waits until no more come: who comes together comes one after the other.
+        """
+        rested, until = not self._batcher.busy, 0.0
         while True:
+            wait: float | None = 0.0
+            if not self._batcher.busy:
+                wait = None
+            elif rested:
+                until = until or time.monotonic() + _TOGETHER
+                wait = min(_QUIET, until - time.monotonic())
             with self._wake:
-                while not self._queue and not self._batcher.busy:
-                    self._wake.wait()
+                self._wake.wait_for(lambda: self._queue, wait)
                 items = list(self._queue)
                 self._queue.clear()
             for item in items:
                 self._apply_one(item)
-            if self._batcher.busy:
+            if self._batcher.busy and not (rested and items and time.monotonic() < (until or inf)):
                 return
 
     def _apply_one(self, item: _Item) -> None:

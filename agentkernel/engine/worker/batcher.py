@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from agentkernel.engine import port
 from agentkernel.engine.worker.answer import say
-from agentkernel.engine.worker.composing import AFTER_REST, Composer, bridges
+from agentkernel.engine.worker.composing import Composer, bridges
 from agentkernel.engine.worker.drafting import Drafter
 from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Tuner, Way, ways
@@ -86,7 +86,6 @@ class Batcher:
         self._runnable: dict[int, Sequence] = {}
         self._taken: dict[int, Any] = {}  # contexts of donors in slots, as they are since the last step
         self._alone = False  # the last step was of those that decode alone
-        self._rested = True  # since the last step there was a time when nobody could run
 
     @property
     def busy(self) -> bool:
@@ -148,7 +147,6 @@ class Batcher:
             self._runnable[sequence.pid] = sequence
         else:
             self._runnable.pop(sequence.pid, None)
-            self._rested = self._rested or not self._runnable
 
     def _apply_to(self, sequence: Sequence, command: port.Signal) -> None:
         match command:
@@ -193,9 +191,7 @@ class Batcher:
         if self._alone:
             return self._step_alone(exact)
         runnable = [s for s in self._runnable.values() if not s.exact]
-        trial = _TRIAL if self._tuner(0).trying else None
-        composed = self._composer.rows(runnable, AFTER_REST if self._rested else trial)
-        self._rested = False
+        composed = self._composer.rows(runnable, most=_TRIAL if self._tuner(0).trying else None)
         drafts = self._drafter.drafts([sequence for sequence, _ in composed])
         rows = [(s, self._row(s, n, drafts.get(s.pid, ()))) for s, n in composed]
         tokens = sum(len(row.tokens) for _, row in rows)

@@ -19,7 +19,6 @@ from agentkernel.engine.worker.pacing import Pacer
 _FRAGMENT = 3  # a rest of less than this part of a chunk is no row of its own
 _WHOLE = 1 - 1e-9  # a credit, but for rounding
 _GATHERING = 20  # times as long as a step may last, those who could be answered wait for others' prompts
-AFTER_REST = 16  # tokens of prompts in the first step: who comes together comes one after the other
 _HOLE = 3  # slots between two runs that are decoded in one pass with them
 _BLOCK = 4  # rows that are multiplied at a time
 
