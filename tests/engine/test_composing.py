@@ -97,12 +97,6 @@ def test_before_anything_was_measured_nobody_waits():
     assert step(Composer(100, 512), some(60, 128)) == {"a": 60}
 
 
-def test_a_step_reads_no_more_of_prompts_than_it_may():
-    made = composer()
-    assert [n for _, n in made.rows([Some("a", 500)], most=64)] == [64]
-    assert [n for _, n in made.rows([Some("a", 500)])] == [200]
-
-
 def ones(*slots: int) -> list[tuple[int, int]]:
     return [(slot, 1) for slot in slots]
 

@@ -141,6 +141,15 @@ def test_a_hopeless_trial_costs_one_step() -> None:
     assert in_a_row == 1
 
 
+def test_nothing_is_tried_without_leave():
+    tuner = Tuner((4, 3))
+    for _ in range(500):
+        assert tuner.next == 4
+        tuner.observe(4, faster(3)(4), trials=False)
+    run(tuner, 50, faster(3))
+    assert tuner.chosen == 3
+
+
 def test_one_core_leaves_nothing_to_try() -> None:
     assert set(run(Tuner((1,)), 1000, lambda n: 10.0)) == {1}
 

@@ -24,8 +24,6 @@ from agentkernel.engine.worker.images import Images
 from agentkernel.engine.worker.pacing import Tuner, Way, ways
 from agentkernel.engine.worker.sequence import Model, Sequence
 
-_TRIAL = 64  # tokens of prompts in a step that may be far slower than others
-
 
 class FatalDecode(Exception):  # noqa: N818 - it ends the engine, like SystemExit
     """llama_decode said that its context is beyond use."""
@@ -191,7 +189,7 @@ class Batcher:
         if self._alone:
             return self._step_alone(exact)
         runnable = [s for s in self._runnable.values() if not s.exact]
-        composed = self._composer.rows(runnable, most=_TRIAL if self._tuner(0).trying else None)
+        composed = self._composer.rows(runnable)
         drafts = self._drafter.drafts([sequence for sequence, _ in composed])
         rows = [(s, self._row(s, n, drafts.get(s.pid, ()))) for s, n in composed]
         tokens = sum(len(row.tokens) for _, row in rows)
@@ -205,7 +203,7 @@ class Batcher:
         code = self._decode([row for _, row in rows], together=way.together)
         outputs = self._advanced(rows) if code == 0 else self._one_by_one(rows, code)
         ms = (time.perf_counter() - began) * 1e3
-        tuner.observe(*((1, ms / tokens) if prompt else (tokens, ms)))
+        tuner.observe(tokens, ms, trials=not prompt or self._crowded)
         self._composer.observe(tokens, ms, prompt=prompt > 0)
         self._drafter.observe(outputs, ms)
         reading = {s.pid: s.filled for s, row in rows if not row.sample}
@@ -268,6 +266,12 @@ class Batcher:
             found = ways(self._cores, decoding)
             self._tuners[kind] = Tuner(sorted(found, key=lambda way: known is not None and way != known))
         return self._tuners[kind]
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether decoding is faster with fewer threads: only then others are tried on prompts."""
+        mine = [tuner for kind, tuner in self._tuners.items() if kind[0] == self._cores]
+        return any(tuner.chosen.threads < self._cores for tuner in mine)
 
     def _row(self, sequence: Sequence, n: int, draft: Tokens[int] = ()) -> Row:
         start, end = sequence.filled, sequence.filled + n

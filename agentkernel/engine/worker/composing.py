@@ -51,8 +51,8 @@ class Composer:
         self._gathering = self._someone_waits = False
         self._turn = 0
 
-    def rows(self, runnable: Sequence[_Served], most: int | None = None) -> list[tuple[_Served, int]]:
-        """The next step: who is in it, and with how many tokens; of prompts at most so many in all."""
+    def rows(self, runnable: Sequence[_Served]) -> list[tuple[_Served, int]]:
+        """The next step: who is in it, and with how many tokens."""
         self._turn += self._batch
         ready = sum(each.pending == 1 for each in runnable)
         self._gathering = self._gathers(runnable, ready)
@@ -64,9 +64,7 @@ class Composer:
             chosen = served(runnable)
             pending = [each.pending for each in chosen]
             decoding = pending.count(1)
-        chunk = self._pacer.chunk(decoding)
-        chunk = chunk if most is None else min(chunk, most)
-        composed = compose(pending, self._batch, chunk, self._turn)
+        composed = compose(pending, self._batch, self._pacer.chunk(decoding), self._turn)
         return [(chosen[i], n) for i, n in composed]
 
     def observe(self, tokens: int, ms: float, *, prompt: bool) -> None:

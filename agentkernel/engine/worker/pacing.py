@@ -93,26 +93,21 @@ class Tuner(Generic[Candidate]):
         """The candidate for the next step: the chosen one, or the one on trial."""
         return self.chosen if self._trial is None else self._rivals[0]
 
-    @property
-    def trying(self) -> bool:
-        """Whether `next` may be far slower than the chosen one."""
-        return self._trial is not None
-
-    def observe(self, tokens: int, ms: float) -> None:
-        """So many tokens took so long in the way of `next`: a step, or a token of a step with a prompt."""
+    def observe(self, tokens: int, ms: float, *, trials: bool = True) -> None:
+        """A step of so many tokens took so long, in the way of `next`; no trial begins without `trials`."""
         if not 0.75 <= tokens / max(1, self._size) <= 1.33:  # nothing to compare with
             self._size, self._best = tokens, 0.0
             self._recent.clear()
             self._trial = None
         if self._trial is None:
-            self._observe_chosen(ms)
+            self._observe_chosen(ms, trials=trials)
         else:
             self._observe_trial(self._trial, ms)
 
-    def _observe_chosen(self, ms: float) -> None:
+    def _observe_chosen(self, ms: float, *, trials: bool) -> None:
         self._recent.append(ms)
         self._steps += 1
-        if not self._rivals or len(self._recent) < self._sample:
+        if not (self._rivals and trials) or len(self._recent) < self._sample:
             return
         now = median(self._recent)
         self._best = min(self._best or now, now)
