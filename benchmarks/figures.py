@@ -35,7 +35,7 @@ class Side(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True):
     """One measure. At most one of `at_least` and `at_most` is set; without, it is only shown.
 
-    `sides` are those it compares, if any; `bound` says what keeps the figure from its target.
+    `sides` are those it compares, if any.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Figure(msgspec.Struct, frozen=True):
     at_most: float | None = None
     settings: dict[str, Any] = {}
     sides: list[Side] = []
-    bound: str = ""
 
     @property
     def value(self) -> float:

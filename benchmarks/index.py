@@ -1,7 +1,7 @@
 """The index of a folder of reports: what each claim has come to, in tables.
 
 Rules
-1. It and its pictures are made from the reports beside it and from nothing else.
+1. It and its pictures are made from the reports beside it, and what bounds a claim from `bounds`.
 2. It shows a machine's newest measurement of each figure, and what takes from its worth.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import plots
+from benchmarks.bounds import BOUNDS
 from benchmarks.figures import Figure, shown
 from benchmarks.report import Report, Section, read
 
@@ -80,7 +81,7 @@ def render(reports: list[Report], pictures: Sequence[str] = ()) -> str:
         claims = [_claim(row) for row in rows if row.figure.target]
         others = [_other(row) for row in rows if not row.figure.target]
         parts.append("\n".join([_CLAIMS, *claims]) + "\n")
-        bounds = [f"- {row.figure.name}: {row.figure.bound}" for row in rows if row.figure.met is False]
+        bounds = [_bound(row.figure) for row in rows if row.figure.met is False]
         parts += ["\n".join(["What bounds those that are missed:\n", *bounds]) + "\n"] * bool(bounds)
         parts.append("\n".join([_OTHERS, *others]) + "\n")
         parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
@@ -118,6 +119,10 @@ def _claim(row: Row) -> str:
     verdict += ", close" if figure.close else ""
     target = f"{figure.target} {figure.unit}".rstrip()
     return _line(figure.name, *_measured(figure), _sides(figure), target, verdict, *_source(row))
+
+
+def _bound(figure: Figure) -> str:
+    return f"- {figure.name}: {BOUNDS.get(figure.name, 'what does is not known')}"
 
 
 def _other(row: Row) -> str:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from benchmarks import index, plots, report
+from benchmarks.bounds import BOUNDS
 from benchmarks.figures import Figure, Side, ratio
 from benchmarks.machine import Usage
 
@@ -53,12 +54,14 @@ def test_a_met_claim_says_so():
     assert _row(text, "ratio")[5] == "met"
 
 
-def test_the_index_says_what_bounds_a_claim_that_is_missed_and_no_other():
-    missed = Figure("wait", "ms", [12.0], at_most=10, bound="the disk")
-    met = Figure("speed", "1/s", [12.0], at_least=10, bound="nothing")
-    text = index.render([_report("2026-01-02", missed), _report("2026-01-03", met)])
-    assert "What bounds those that are missed:\n\n- wait: the disk\n\n" in text
-    assert "nothing" not in text
+def test_the_index_says_what_bounds_claims_that_are_missed_and_no_others():
+    bounded, (unknown, met) = next(iter(BOUNDS)), ("wait", "speed")
+    figures = [Figure(name, "ms", [12.0], at_most=10) for name in (bounded, unknown)]
+    reports = [
+        _report("2026-01-02", figure) for figure in (*figures, Figure(met, "1/s", [12.0], at_least=10))
+    ]
+    lines = f"- {bounded}: {BOUNDS[bounded]}\n- wait: what does is not known\n"
+    assert f"What bounds those that are missed:\n\n{lines}\n" in index.render(reports)
 
 
 def test_what_a_ratio_compares_is_shown_beside_it():
