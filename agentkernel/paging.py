@@ -9,8 +9,9 @@ Rules
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from agentkernel.engine import port
 from agentkernel.pages import Entry, Pager, Store, Tier
@@ -19,6 +20,7 @@ from agentkernel.process import PRIORITIES, Process
 from agentkernel.quotas import NOTHING, Held
 
 SHORTEST_PREFIX = 32  # tokens; what is shorter is computed again sooner than it is copied
+_REUSED = 4  # of so many ended processes' contexts one is of use to others, at a guess
 
 
 @dataclass(slots=True)
@@ -299,7 +301,7 @@ class Paging:
     def _leave(self, process: Process, now: float, *, live: bool) -> bool:
         """The process gives up its slot; whether its context is to be kept, for itself or for others."""
         tokens = self._filled.pop(process.pid, 0)
-        of_use = tokens > 0 if live else bool(process.group) and tokens >= SHORTEST_PREFIX
+        of_use = tokens > 0 if live else self._helps(process, tokens)
         entry = Entry(
             pid=process.pid,
             tier=Tier.RAM,
@@ -317,6 +319,17 @@ class Paging:
             self._forget(process.pid)
         return keep
 
+    def _helps(self, process: Process, tokens: int) -> bool:
+        """Whether what an ended process has computed is worth a copy, for what nobody else has of it."""
+        self._unindex(process.pid)
+        if not process.group or tokens < SHORTEST_PREFIX:
+            return False
+        rates = self.pager.rates
+        groups = {process.group} & self._groups.keys()
+        length, holder = self._match(groups, process.tokens[:tokens])
+        new = tokens - min(length, self._computed(holder))
+        return rates.prefill.cost(new, inf) >= _REUSED * rates.page_out.cost(1)
+
     def _index(self, key: int, group: str, tokens: list[int]) -> None:
         if group and self._sharing:
             self._group_of[key] = group
@@ -327,16 +340,23 @@ class Paging:
         if not self._sharing:
             return 0, 0, False
         groups = {process.group, process.base_group} & self._groups.keys()
-        found = [self._groups[group].longest(process.tokens[:-1]) for group in groups]
-        length, keys = max(found, key=lambda match: match[0], default=(0, frozenset[int]()))
-        have = {pid: self._computed(pid) for pid in keys}
-        if not have:
+        length, donor = self._match(groups, process.tokens[:-1])
+        if length < SHORTEST_PREFIX:
             return 0, 0, False
-        donor = max(have, key=lambda pid: (have[pid], pid))
-        ready = have[donor] >= length
-        if not ready and not (donor in self._filled and self._running(donor)):
-            length, ready = have[donor], True  # it will not come any further
-        return (donor, length, ready) if length >= SHORTEST_PREFIX else (0, 0, False)
+        if self._computed(donor) >= length:
+            return donor, length, True
+        length -= length % SHORTEST_PREFIX  # nobody waits for a few tokens more
+        length, donor = self._match(groups, process.tokens[:length])
+        have = self._computed(donor)
+        if have < length and not (donor in self._filled and self._running(donor)):
+            length = have  # it will not come any further
+        return (donor, length, have >= length) if length >= SHORTEST_PREFIX else (0, 0, False)
+
+    def _match(self, groups: set[str], tokens: Sequence[int]) -> tuple[int, int]:
+        """The longest prefix that somebody has, and who of them has computed most, or came first."""
+        found = [self._groups[group].longest(tokens) for group in groups]
+        length, keys = max(found, key=lambda match: match[0], default=(0, frozenset[int]()))
+        return (length, max(keys, key=lambda pid: (self._computed(pid), -pid))) if keys else (0, 0)
 
     def _computed(self, pid: int) -> int:
         """Tokens of the PID's context that a slot or an image holds."""

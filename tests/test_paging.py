@@ -4,7 +4,7 @@ import pytest
 
 from agentkernel.engine import port
 from agentkernel.errors import KernelError
-from agentkernel.pages import Tier
+from agentkernel.pages import Rate, Tier
 from agentkernel.process import Owner, State, Wait
 from tests.by_hand import ME, Screen, boot, run, settle, words
 
@@ -67,7 +67,7 @@ def test_a_short_common_prefix_is_not_worth_sharing(tmp_path):
 
 
 def test_prompts_that_arrive_together_are_computed_once(tmp_path):
-    """The second gets its slot and waits until the first has read so much."""
+    """The second gets its slot and waits until the first has read so much, but for a few tokens."""
 
     async def main():
         bench = await boot(tmp_path, engine=SLOTS)
@@ -80,9 +80,42 @@ def test_prompts_that_arrive_together_are_computed_once(tmp_path):
             bench.step()
             read += 1
         assert read > 1
-        assert bench.sent(port.Grant)[1:] == [port.Grant(2, 1, donor=1, prefix=201)]
+        assert bench.sent(port.Grant)[1:] == [port.Grant(2, 1, donor=1, prefix=192)]
         bench.finish()
         assert bench.screen.text == {1: words(2), 2: words(2)}
+
+    run(main())
+
+
+def test_who_shares_a_little_more_with_one_that_waits_itself_does_not_wait_for_that(tmp_path):
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        await bench.exec(LONG + " first", max_tokens=2)
+        for name in ("second", "seventh"):
+            await bench.exec(f"{LONG} {name}", max_tokens=2)
+        while len(bench.sent(port.Grant)) == 1:
+            bench.step()
+        assert [(grant.pid, grant.donor) for grant in bench.sent(port.Grant)[1:]] == [(2, 1), (3, 1)]
+
+    run(main())
+
+
+def test_of_an_ended_process_no_copy_is_made_for_less_than_the_copy_takes(tmp_path):
+    """At 1 ms a token and 10 ms a copy, of use to one of four: 40 tokens that are nobody else's."""
+
+    class Fixed(Rate):
+        def observe(self, units, ms):
+            pass
+
+    async def main():
+        bench = await boot(tmp_path, engine=SLOTS)
+        rates = bench.kernel.models.current().paging.pager.rates
+        rates.prefill, rates.page_out = Fixed(), Fixed()
+        rates.prefill.value, rates.page_out.value = 1.0, 10.0
+        for prompt in ("y" * 38, LONG, LONG + "y" * 38, LONG + "y" * 60, LONG + "z" * 60):
+            await bench.exec(prompt, max_tokens=1)
+            bench.finish()
+        assert [close.keep for close in bench.sent(port.Close)] == [False, True, False, True, True]
 
     run(main())
 
