@@ -91,6 +91,7 @@ jail.spawner
 jail.canaries
 jail.link
 engine.worker.jail
+engine.worker.cores
 engine.worker.text
 engine.worker.pacing
 engine.worker.composing

@@ -18,7 +18,7 @@ from agentkernel.jail.port import Job
 
 PROGRAM = "/usr/bin/bwrap"
 _ISOLATION = (
-    "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --cap-drop ALL --clearenv"
+    "--unshare-all --unshare-user --disable-userns --die-with-parent --cap-drop ALL --clearenv"
     " --uid 1000 --gid 1000 --hostname jail"
 )
 _ARGS, _SECCOMP, _STATUS, _WORKSPACE = 3, 4, 5, 6  # descriptors in bwrap

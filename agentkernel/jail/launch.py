@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import math
@@ -20,6 +21,7 @@ from typing import NoReturn, Protocol
 from agentkernel.jail.port import Job, Limits
 
 AHEAD = 10  # how much nicer a jail is than the spawner, which keeps the limits whatever jails and engine do
+SESSION, SPAWNERS_SESSION = -10, -15  # nice values: a jail is made, and ended, before an engine goes on
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/workspace", "LANG": "C.UTF-8"}
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")  # to read
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
@@ -115,6 +117,7 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
             score.write(b"1000")  # where memory runs out for all, jails go first
         os.nice(AHEAD)
         os.setsid()
+        weigh("self", SESSION)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         sources = [place.stdin, place.output, place.output, *launch.descriptors]
@@ -138,6 +141,19 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         os.write(status, f"{stage}{error.filename or launch.argv[0]}: {error.strerror}".encode())
     finally:
         os._exit(FAILED)
+
+
+def weigh(process: int | str, nice: int) -> None:
+    """Weigh the process's session so, as the scheduler weighs sessions first (sched(7), autogroups).
+
+    Nothing happens where it is gone, where there are no such groups, or where only root may.
+    """
+    with contextlib.suppress(OSError):
+        group = os.open(f"/proc/{process}/autogroup", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(group, b"%d" % nice)
+        finally:
+            os.close(group)
 
 
 def _duplicate(source: int) -> int:

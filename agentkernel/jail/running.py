@@ -19,7 +19,7 @@ from resource import struct_rusage
 
 from agentkernel.jail import python, quota
 from agentkernel.jail.cgroups import Slot
-from agentkernel.jail.launch import NOT_EXECUTED, Backend, Launch, Place, fork
+from agentkernel.jail.launch import NOT_EXECUTED, Backend, Launch, Place, fork, weigh
 from agentkernel.jail.port import Job, Killed, Outcome
 from agentkernel.jail.seeds import Seed
 
@@ -29,7 +29,7 @@ _ARGUMENTS = 131_000  # bytes; the system's bound of one argument, as all
 _EXEC_FAILED = ("bwrap: execvp ", NOT_EXECUTED)
 _STARTED = b'"child-pid"'  # what bwrap tells before
 _LOOK_SHARE = 10  # times as long as a look at the workspace takes, until the next one
-_NICE_AFTER_MS, _NICE = 250, 19  # who has used so much of the processor gives way to the engine, and goes on
+_NICE_AFTER_MS, _NICE = 100, 19  # who has used so much of the processor gives way to the engine, and goes on
 _SIGNAL_KILLS: dict[int, Killed] = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "workspace"}
 
 
@@ -140,26 +140,28 @@ class Running:
             if used > self.job.limits.cpu_s * 1000:
                 self.kill("cpu")
             elif used > _NICE_AFTER_MS:
-                self._renice(_NICE)
+                self._renice(_NICE, os.SCHED_IDLE)
 
     def kill(self, reason: Killed) -> None:
         """End all of it at once."""
         self.killed = self.killed or reason
-        self._renice(0)  # the dying need the processor, too
+        self._renice(0, os.SCHED_OTHER)  # the dying need the processor, too
         if self.slot is not None:
             self.slot.kill()
         if not self.reaped:
             os.kill(self.pid, signal.SIGKILL)
 
-    def _renice(self, nice: int) -> None:
-        """Of each process, and of its session: the scheduler weighs sessions first (sched(7), autogroups)."""
+    def _renice(self, nice: int, policy: int) -> None:
+        """Of each process, and of its session; a core that runs only what is idle is an engine's to take."""
         if self.uid is None or self.slot is None:
             return
         with contextlib.suppress(ProcessLookupError):  # none is left
             os.setpriority(os.PRIO_USER, self.uid, nice)
         for pid in self.slot.members():
-            with contextlib.suppress(OSError):  # it is gone, or there are no such groups here
-                Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+            weigh(pid, nice)
+            with contextlib.suppress(OSError):  # it is gone
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
 
     def end(self, status: int, usage: struct_rusage) -> None:
         """Its first process has been reaped."""

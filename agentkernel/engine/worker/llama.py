@@ -19,6 +19,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from agentkernel.calls import syntaxes
 from agentkernel.engine.worker.batcher import Row
+from agentkernel.engine.worker.cores import Cores
 from agentkernel.engine.worker.drafting import MOST
 
 _PART, _SEAM = 8192, 16  # characters of a long text tokenised at once; tokens that a seam may add
@@ -214,7 +215,7 @@ class Context:
         self._memory = lib.llama_get_memory(self.pointer)
         recurs = lib.llama_model_is_recurrent(model.pointer) or lib.llama_model_is_hybrid(model.pointer)
         self.forgets = not recurs
-        self._threads = threads
+        self._threads, self._cores = threads, Cores()
         self._batch = lib.llama_batch_init(batch, 0, 1)
         self._seq_ids = [self._batch.seq_id[i] for i in range(batch)]
         for i in range(batch):
@@ -253,7 +254,8 @@ class Context:
                 logits[place] = 1
             row.index = n - 1
         batch.n_tokens = n
-        code = int(lib.llama_decode(self.pointer, batch))
+        with self._cores.placed(self._threads):
+            code = int(lib.llama_decode(self.pointer, batch))
         return self._undo(soft, code) if code else 0
 
     def _decode_soft(self, row: Row) -> int:
