@@ -51,6 +51,9 @@ class Bwrap:
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
         """How to start it; the workspace is an open directory, or a path that only we can change."""
         options = [*self._root, *self._writable(job, workspace)]
+        together = job.code is not None  # then in a process group of its own
+        if not together:
+            options.append("--new-session")
         environment = ENVIRONMENT if job.code is not None else {**ENVIRONMENT, **job.environment}
         for name, value in environment.items():
             options += ["--setenv", name, value]
@@ -58,7 +61,7 @@ class Bwrap:
         temporary = (memory_file("\0".join(options).encode() + b"\0"), memory_file(self._filter))
         descriptors = (*temporary, status, workspace) if isinstance(workspace, int) else (*temporary, status)
         argv = [PROGRAM, "--args", str(_ARGS), "--", *self._command(job)]
-        return Launch(argv, {}, descriptors, temporary, wraps=True, proof=_RAN)
+        return Launch(argv, {}, descriptors, temporary, wraps=True, proof=_RAN, together=together)
 
     def _command(self, job: Job) -> list[str]:
         command = list(job.argv) if job.code is None else python.command(python.interpreter() or "")

@@ -21,7 +21,7 @@ from typing import NoReturn, Protocol
 from agentkernel.jail.port import Job, Limits
 
 AHEAD = 10  # how much nicer a jail is than the spawner, which keeps the limits whatever jails and engine do
-SESSION, SPAWNERS_SESSION = -10, -15  # nice values: a jail is made, and ended, before an engine goes on
+SESSION = -10  # nice value of a jail's: it begins before an engine goes on
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/workspace", "LANG": "C.UTF-8"}
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")  # to read
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
@@ -43,7 +43,8 @@ class Launch:
     them that nobody needs once it has. `confine` is called last, in the process itself. `wraps` is whether
     the program stands between us and the job's own, and tells that one's end by a signal as 128 + n. `proof`
     is what the status pipe holds when the job's own has run; where there is none, it is empty then.
-    `limited` is whether the job's own gets its limits by what the program is told.
+    `limited` is whether the job's own gets its limits by what the program is told, `together` whether all of
+    it stays in the session in which it began, which can then be weighed.
     """
 
     argv: list[str]
@@ -54,6 +55,7 @@ class Launch:
     wraps: bool = False
     proof: bytes = b""
     limited: bool = False
+    together: bool = False
 
 
 class Backend(Protocol):
@@ -117,7 +119,8 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
             score.write(b"1000")  # where memory runs out for all, jails go first
         os.nice(AHEAD)
         os.setsid()
-        weigh("self", SESSION)
+        if launch.together:
+            weigh("self", SESSION)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         sources = [place.stdin, place.output, place.output, *launch.descriptors]

@@ -14,11 +14,14 @@ from agentkernel.jail.port import Job
 
 # Reads length, then (code, arguments, environment); what follows is the code's standard input. Builtin
 # modules only: `-I -S` starts without `os`, and without `exit`. A traceback begins with the code's own lines.
+# What signals its process group reaches nobody who makes the jail.
 # Code that has imported nothing, and left no file open and nothing in a module, leaves nothing to the
 # interpreter's end but its own module, as far as anybody sees: that gone, it ends at once, a ms sooner.
 _PROGRAM = """
 def main():
     import builtins, gc, marshal, posix, sys
+    if posix.getsid(0) != posix.getpid():
+        posix.setpgid(0, 0)
     def held():
         return {name: len(getattr(each, "__dict__", ())) for name, each in sys.modules.items()}
     def opened(number):

@@ -39,8 +39,8 @@ class Seed:
 
     def grow(self, launch: Launch, place: Place, limits: Limits) -> int:
         """Let it become a jail; returns its process id. OSError when it has died."""
-        how = launch.argv, launch.environment, launch.wraps, place.uid, structs.astuple(limits)
-        told = memory_file(marshal.dumps(how))
+        how = launch.argv, launch.environment, launch.wraps, launch.together
+        told = memory_file(marshal.dumps((*how, place.uid, structs.astuple(limits))))
         try:
             descriptors = [told, place.stdin, place.output, place.status, *launch.descriptors]
             socket.send_fds(self._channel, [b"."], descriptors)
@@ -69,8 +69,8 @@ def _wait(channel: socket.socket, doors: tuple[int, ...], parent: int) -> NoRetu
         channel.close()
         told, stdin, output, status, *others = descriptors
         with open(told, "rb") as file:  # noqa: PTH123 - by descriptor
-            argv, environment, wraps, uid, limits = marshal.loads(file.read())  # noqa: S302 - our own
-        launch = Launch(argv, environment, tuple(others), wraps=wraps)
+            argv, environment, wraps, together, uid, limits = marshal.loads(file.read())  # noqa: S302 - our own
+        launch = Launch(argv, environment, tuple(others), wraps=wraps, together=together)
         become(launch, Place(stdin, output, status, (), uid), Limits(*limits), parent)
     finally:
         os._exit(FAILED)

@@ -28,7 +28,7 @@ from agentkernel.cpu import SHORT_SLICE, set_slice
 from agentkernel.engine.wire import FrameReader, encode
 from agentkernel.jail import messages
 from agentkernel.jail.backends import SEEDED, Machine, survey
-from agentkernel.jail.launch import AHEAD, SPAWNERS_SESSION, weigh
+from agentkernel.jail.launch import AHEAD
 from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Job, Outcome
 from agentkernel.jail.running import Running, full, not_run, unrunnable
@@ -322,7 +322,6 @@ def main() -> None:
     os.umask(0o077)
     with contextlib.suppress(PermissionError):
         os.nice(-AHEAD)
-    weigh("self", SPAWNERS_SESSION)
     set_slice(SHORT_SLICE)
     kernel = int(sys.argv[1])
     os.closerange(3, kernel)  # whatever else was inherited
