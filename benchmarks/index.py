@@ -81,7 +81,8 @@ def render(reports: list[Report], pictures: Sequence[str] = ()) -> str:
         claims = [_claim(row) for row in rows if row.figure.target]
         others = [_other(row) for row in rows if not row.figure.target]
         parts.append("\n".join([_CLAIMS, *claims]) + "\n")
-        bounds = [_bound(row.figure) for row in rows if row.figure.met is False]
+        missed = [row.figure.name for row in rows if row.figure.met is False]
+        bounds = [f"- {name}: {BOUNDS.get(name, 'what does is not known')}" for name in missed]
         parts += ["\n".join(["What bounds those that are missed:\n", *bounds]) + "\n"] * bool(bounds)
         parts.append("\n".join([_OTHERS, *others]) + "\n")
         parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
@@ -119,10 +120,6 @@ def _claim(row: Row) -> str:
     verdict += ", close" if figure.close else ""
     target = f"{figure.target} {figure.unit}".rstrip()
     return _line(figure.name, *_measured(figure), _sides(figure), target, verdict, *_source(row))
-
-
-def _bound(figure: Figure) -> str:
-    return f"- {figure.name}: {BOUNDS.get(figure.name, 'what does is not known')}"
 
 
 def _other(row: Row) -> str:
