@@ -1,6 +1,7 @@
 """KV images in memory and on disk: right or not at all."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -262,3 +263,13 @@ def test_a_clone_on_disk_is_told_of_once_it_is_there(bench, tmp_path):
     bench.settle()
     assert (tmp_path / "-5.kv").read_bytes() == (tmp_path / "1.kv").read_bytes()
     assert (bench.told[-1].pid, bench.told[-1].op, bench.told[-1].tokens) == (-5, "disk-out", 10)
+
+
+def test_files_are_written_on_any_core(tmp_path):
+    """The thread that decodes has one of its own by the time it stores the first image."""
+    cores, images = os.sched_getaffinity(0), Images(Slots(), tmp_path, print)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert images._files.submit(os.sched_getaffinity, 0).result() == cores
+    finally:
+        os.sched_setaffinity(0, cores)

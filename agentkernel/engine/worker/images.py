@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,7 +70,8 @@ class Images:
     ) -> None:
         self._slots, self._folder, self._report, self._compress = slots, folder, report, compress
         self._images: dict[int, Image] = {}
-        self._files = ThreadPoolExecutor(1, "images")
+        anywhere = (0, os.sched_getaffinity(0))  # whatever core the thread that decodes has by then
+        self._files = ThreadPoolExecutor(1, "images", os.sched_setaffinity, anywhere)
         if folder is not None:
             for left in folder.glob("*.kv*"):  # of an engine that is gone
                 with contextlib.suppress(OSError):  # what stays is never read
