@@ -13,8 +13,8 @@ BOUNDS: Mapping[str, str] = {
     "1 stream ÷ llama-server": _ONE,
     "1 stream, times as fast as Python server": _ONE,
     "kernel CPU per token": (
-        "of what the kernel's thread does, 28 % is the send to each connection and 15 % the journal (py-"
-        "spy); the rest are a few microseconds in each of thirty functions"
+        "about a third of it is the send to each connection, a tenth the journal (py-spy); the rest are a "
+        "few microseconds in each of thirty functions"
     ),
     "EXEC and KILL": (
         "one thread of Python: the end of a process is 34 % of it, EXEC 27 %, sends 12 %, lines of the log "
