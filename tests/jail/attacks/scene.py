@@ -174,6 +174,7 @@ class Scene:
 
     def unchanged(self) -> None:
         """The host is as it was when this was last asked."""
+        self.run(Job("nothing", 0))  # answered at once, and after all that follows the end of a jail
         found = self._traces()
         before, self.calm = self.calm or found, found
         for what in Traces.__slots__:
