@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import select
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from agentkernel.jail.port import Limits
 
 _PREFIX = "agentkernel-"
 _PLACES = "user.agentkernel"  # an attribute of a run's folder
+_FEW = 4096  # bytes that hold the whole of such a file
 _GONE_MS = 1000  # how long killed processes may take to be gone
 
 
@@ -61,7 +61,7 @@ def find(mountinfo: str, membership: str) -> Hierarchies | None:
 
 
 class Slot:
-    """The groups of one jail at a time."""
+    """The groups of one jail at a time. What a jail needs of them is open from `prepare` to `close`."""
 
     def __init__(self, memory: Path, pids: Path, unified: Path) -> None:
         self.folders = tuple(dict.fromkeys((memory, pids, unified)))
@@ -69,6 +69,7 @@ class Slot:
         self._hybrid = memory != unified
         self._bounds: tuple[int, int] | None = None
         self._cpu_before = self._kills_before = 0
+        self._opened = contextlib.ExitStack()
         for folder in self.folders:
             folder.mkdir()
 
@@ -78,6 +79,7 @@ class Slot:
 
     def prepare(self, limits: Limits, processes: int) -> None:
         """Set the bounds, so many processes of the jail's own besides, and count from here."""
+        self._open()
         bounds = limits.memory_mb << 20, limits.pids + processes
         if bounds != self._bounds:
             self._bound(*bounds)
@@ -86,9 +88,30 @@ class Slot:
 
     def count(self) -> None:
         """Let what is used count from here."""
-        if self._hybrid:
-            (self._memory / "memory.max_usage_in_bytes").write_text("0")
+        if self._peak is not None:
+            os.pwrite(self._peak, b"0", 0)
         self._cpu_before, self._kills_before = self._cpu_us(), self._kills()
+
+    def close(self) -> None:
+        """The jail is gone."""
+        self._opened.close()
+
+    def _open(self) -> None:
+        self._opened = contextlib.ExitStack()
+        self._procs, self._events, self._used = (
+            self._opening(self._unified / name, os.O_RDONLY)
+            for name in ("cgroup.procs", "cgroup.events", "cpu.stat")
+        )
+        self._killer = self._opening(self._unified / "cgroup.kill", os.O_WRONLY)
+        kills = "memory.oom_control" if self._hybrid else "memory.events"
+        self._killed = self._opening(self._memory / kills, os.O_RDONLY)
+        peak = self._memory / "memory.max_usage_in_bytes"
+        self._peak = self._opening(peak, os.O_RDWR) if self._hybrid else None
+
+    def _opening(self, path: Path, flags: int) -> int:
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
+        self._opened.callback(os.close, descriptor)
+        return descriptor
 
     def _bound(self, memory: int, pids: int) -> None:
         if self._hybrid:
@@ -107,15 +130,17 @@ class Slot:
 
     def kill(self) -> None:
         """End all in it at once."""
-        (self._unified / "cgroup.kill").write_text("1")
+        os.pwrite(self._killer, b"1", 0)
 
     def members(self) -> list[int]:
         """The processes in it."""
-        return [int(pid) for pid in (self._unified / "cgroup.procs").read_text().split()]
+        with open(self._procs, closefd=False) as procs:
+            procs.seek(0)
+            return [int(pid) for pid in procs]
 
     def empty(self) -> bool:
         """Whether no process is in it."""
-        return _field(self._unified / "cgroup.events", "populated") == 0
+        return _field(self._events, b"populated") == 0
 
     def cpu_ms(self) -> float:
         """Processor time since the count began."""
@@ -127,16 +152,13 @@ class Slot:
 
     def peak_kb(self) -> int:
         """The most memory held since the count began; 0 when the kernel can't count anew."""
-        if not self._hybrid:
-            return 0
-        return int((self._memory / "memory.max_usage_in_bytes").read_text()) >> 10
+        return 0 if self._peak is None else int(os.pread(self._peak, _FEW, 0)) >> 10
 
     def _cpu_us(self) -> int:
-        return _field(self._unified / "cpu.stat", "usage_usec")
+        return _field(self._used, b"usage_usec")
 
     def _kills(self) -> int:
-        name = "memory.oom_control" if self._hybrid else "memory.events"
-        return _field(self._memory / name, "oom_kill")
+        return _field(self._killed, b"oom_kill")
 
 
 @dataclass(slots=True)
@@ -160,6 +182,7 @@ class Groups:
 
     def give_back(self, slot: Slot) -> None:
         """The slot's jail is gone."""
+        slot.close()
         self._free.append(slot)
 
     def remove(self) -> None:
@@ -260,6 +283,7 @@ def _await_empty(folder: Path) -> None:
             events.seek(0)
 
 
-def _field(path: Path, name: str) -> int:
-    found = re.search(rf"^{name} (\d+)", path.read_text(), re.MULTILINE)
-    return int(found[1]) if found else 0
+def _field(descriptor: int, name: bytes) -> int:
+    """A number of a file of lines of a name and a number."""
+    fields = os.pread(descriptor, _FEW, 0).split()
+    return int(fields[fields.index(name) + 1]) if name in fields else 0

@@ -107,7 +107,7 @@ class Container:
     def _bundle(self, job: Job, workspace: int | str | None) -> dict[str, Any]:
         """What a runtime is told, by the OCI runtime specification."""
         interpreter = python.interpreter() or ""
-        command = list(job.argv) if job.code is None else python.command(interpreter)
+        command = job.argv if job.code is None else python.command()
         environment = {**ENVIRONMENT, "PWD": "/workspace"}
         if job.code is None:
             environment |= {f"{_JOBS}{name}": value for name, value in job.environment.items()}

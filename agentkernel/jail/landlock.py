@@ -78,7 +78,7 @@ def _enter(workspace: int | str | None) -> None:
 
 def _launch(job: Job, workspace: int | str | None, confine: Callable[[], None]) -> Launch:
     if job.code is not None:
-        argv = python.command(python.interpreter() or "")
+        argv = list(python.command())
     else:
         argv = [shutil.which(job.argv[0], path=ENVIRONMENT["PATH"]) or job.argv[0], *job.argv[1:]]
     environment = ENVIRONMENT if job.code is not None else {**ENVIRONMENT, **job.environment}

@@ -89,16 +89,22 @@ def fork(launch: Launch, place: Place, limits: Limits) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        become(launch, place, limits, parent)
+        try:
+            settle(place.doors, weighed=launch.together)
+            become(launch, place, limits, parent)
+        except OSError as error:
+            _say(place.status, str(error.filename), error)
+        finally:
+            os._exit(FAILED)
     return pid
 
 
 def memory_file(data: bytes) -> int:
     """An open file in memory, at its beginning."""
     descriptor = os.memfd_create("jail", os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], written)
     return descriptor
 
 
@@ -109,20 +115,24 @@ def die_with(parent: int) -> None:
         os._exit(FAILED)
 
 
+def settle(doors: tuple[int, ...], *, weighed: bool) -> None:
+    """What a fork of the spawner does before it is any job's: enter its groups, in a session of its own."""
+    for door in doors:
+        os.write(door, b"0")
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123 - nothing is loaded
+        score.write(b"1000")  # where memory runs out for all, jails go first
+    os.nice(AHEAD)
+    os.setsid()
+    if weighed:
+        weigh("self", SESSION)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoReturn:
-    """What a fork of the spawner does to be the jail's first process."""
+    """What a process that has settled does to be the jail's first."""
     status, stage = place.status, ""
     try:
-        for door in place.doors:
-            os.write(door, b"0")
-        with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123 - nothing is loaded
-            score.write(b"1000")  # where memory runs out for all, jails go first
-        os.nice(AHEAD)
-        os.setsid()
-        if launch.together:
-            weigh("self", SESSION)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
         sources = [place.stdin, place.output, place.output, *launch.descriptors]
         moved = [_duplicate(source) for source in sources]
         status = _duplicate(place.status)
@@ -141,9 +151,13 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         stage = "" if launch.wraps else NOT_EXECUTED
         os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
     except OSError as error:
-        os.write(status, f"{stage}{error.filename or launch.argv[0]}: {error.strerror}".encode())
+        _say(status, f"{stage}{error.filename or launch.argv[0]}", error)
     finally:
         os._exit(FAILED)
+
+
+def _say(status: int, what: str, error: OSError) -> None:
+    os.write(status, f"{what}: {error.strerror}".encode())
 
 
 def weigh(process: int | str, nice: int) -> None:

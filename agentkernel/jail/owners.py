@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 # systemd's table of user ids leaves 1,879,048,192 to 2,147,352,575 to nobody; a container may map few ids.
@@ -23,15 +24,21 @@ def base(uid_map: str) -> tuple[int, int] | None:
     return None
 
 
+@cache
+def ours() -> tuple[int, int] | None:
+    """That of this process's namespace, looked up once."""
+    return base(Path("/proc/self/uid_map").read_text())
+
+
 def jail_uid(owner: int) -> int | None:
     """The user and group id of an owner's jails; None when the kernel isn't root or has no ids to give."""
     if os.geteuid() != 0:
         return None
-    found = base(Path("/proc/self/uid_map").read_text())
+    found = ours()
     return found[0] + owner % (found[1] // 2) if found else None
 
 
 def runtime_uid(owner: int) -> int | None:
     """The user and group id of programs that make an owner's jails, and are no jail; None as `jail_uid`."""
-    uid, found = jail_uid(owner), base(Path("/proc/self/uid_map").read_text())
+    uid, found = jail_uid(owner), ours()
     return uid + found[1] // 2 if uid is not None and found else None

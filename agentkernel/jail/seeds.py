@@ -16,7 +16,7 @@ from typing import NoReturn
 from msgspec import structs
 
 from agentkernel.jail.cgroups import Slot
-from agentkernel.jail.launch import FAILED, Launch, Place, become, die_with, memory_file
+from agentkernel.jail.launch import FAILED, Launch, Place, become, die_with, memory_file, settle
 from agentkernel.jail.port import Limits
 
 _DESCRIPTORS = 16  # at most, of a launch and a place
@@ -39,7 +39,7 @@ class Seed:
 
     def grow(self, launch: Launch, place: Place, limits: Limits) -> int:
         """Let it become a jail; returns its process id. OSError when it has died."""
-        how = launch.argv, launch.environment, launch.wraps, launch.together
+        how = launch.argv, launch.environment, launch.wraps
         told = memory_file(marshal.dumps((*how, place.uid, structs.astuple(limits))))
         try:
             descriptors = [told, place.stdin, place.output, place.status, *launch.descriptors]
@@ -59,8 +59,8 @@ def _wait(channel: socket.socket, doors: tuple[int, ...], parent: int) -> NoRetu
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _keep(channel.fileno(), *doors)
+        settle(doors, weighed=True)
         for door in doors:
-            os.write(door, b"0")
             os.close(door)
         die_with(parent)
         _, descriptors, _, _ = socket.recv_fds(channel, 1, _DESCRIPTORS)
@@ -68,9 +68,10 @@ def _wait(channel: socket.socket, doors: tuple[int, ...], parent: int) -> NoRetu
             os._exit(0)
         channel.close()
         told, stdin, output, status, *others = descriptors
-        with open(told, "rb") as file:  # noqa: PTH123 - by descriptor
-            argv, environment, wraps, together, uid, limits = marshal.loads(file.read())  # noqa: S302 - our own
-        launch = Launch(argv, environment, tuple(others), wraps=wraps, together=together)
+        size = os.fstat(told).st_size
+        argv, environment, wraps, uid, limits = marshal.loads(os.pread(told, size, 0))  # noqa: S302 - our own
+        os.close(told)
+        launch = Launch(argv, environment, tuple(others), wraps=wraps)
         become(launch, Place(stdin, output, status, (), uid), Limits(*limits), parent)
     finally:
         os._exit(FAILED)

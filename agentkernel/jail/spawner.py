@@ -18,7 +18,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from resource import struct_rusage
 
 import msgspec
@@ -38,7 +37,6 @@ _LIVE, _WARM, _SEEDS = 24, 8, 3  # jails at a time, of them made ahead, and proc
 _TICK_S = 0.02
 _CHUNK = 1 << 16
 _PR_SET_CHILD_SUBREAPER = 36
-_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 _decoder = msgspec.msgpack.Decoder(messages.Command)
 
 
@@ -93,6 +91,8 @@ class Spawner:
     def _patience(self) -> float | None:
         if any(jail.reaped for jail in self._jails):
             return _TICK_S
+        if self._machine.groups and self._wants_seed():
+            return 0
         deadlines = [jail.deadline for jail in self._jails if jail.deadline is not None]
         return min(_TICK_S, max(min(deadlines) - time.monotonic(), 0.001)) if deadlines else None
 
@@ -240,8 +240,13 @@ class Spawner:
 
     def _sow(self) -> None:
         """Fork the next jail's process ahead."""
-        if self._machine.groups and len(self._seeds) < _SEEDS:
+        if self._machine.groups and self._wants_seed():
             self._seeds.append(Seed(self._machine.groups.take()))
+
+    def _wants_seed(self) -> bool:
+        """Whether there are too few; beside a job, which waits for the processor, one is enough."""
+        busy = any(jail.deadline is not None for jail in self._jails)
+        return len(self._seeds) < (1 if busy else _SEEDS)
 
     def _feed(self, jail: Running) -> None:
         descriptor = jail.stdin
@@ -268,7 +273,7 @@ class Spawner:
             for jail in self._jails:
                 jail.mourn(pid, usage)
         known = {*self._first, *self._orphans, *(seed.pid for seed in self._seeds)}
-        left = {int(pid) for pid in _CHILDREN.read_text().split()} - known
+        left = set(_children()) - known
         self._orphans |= left
         for pid in left:
             os.kill(pid, signal.SIGKILL)
@@ -306,6 +311,12 @@ def _dead() -> Iterator[tuple[int, int, struct_rusage]]:
     with contextlib.suppress(ChildProcessError):
         while (found := os.wait4(-1, os.WNOHANG))[0]:
             yield found
+
+
+def _children() -> Iterator[int]:
+    """The processes whose parent this one is, or has become."""
+    with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:  # noqa: PTH123 - often
+        yield from map(int, file.read().split())
 
 
 def _open(workspace: str, uid: int | None) -> int:

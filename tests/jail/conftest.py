@@ -16,6 +16,8 @@ from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
 
 BACKENDS = ("bwrap", *container.RUNTIMES)  # for programs that aren't trusted
+# Answered at once, each after one more of the things that follow the end of a jail.
+NOTHING, SETTLING = Job("nothing", 0), 4
 _unverified: dict[str, str] = {}
 _ONE_BACKEND = """
 from dataclasses import replace

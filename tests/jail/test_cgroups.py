@@ -106,6 +106,9 @@ def test_a_hybrid_without_the_controllers_or_cgroup_kill_is_refused(tmp_path: Pa
         cgroups.make(own, "1")
 
 
+_OPENED = "procs", "events", "kill"
+
+
 def slot(folder: Path, *, hybrid: bool) -> Slot:
     """A slot in plain folders, with what the kernel says in them."""
     places = [folder / name for name in ("memory", "pids", "unified")] if hybrid else [folder / "one"] * 3
@@ -113,7 +116,9 @@ def slot(folder: Path, *, hybrid: bool) -> Slot:
     (places[2] / "cpu.stat").write_text("usage_usec 1000\n")
     oom = "memory.oom_control" if hybrid else "memory.events"
     (places[0] / oom).write_text("oom_kill_disable 0\noom_kill 3\n")
-    (places[0] / "memory.memsw.limit_in_bytes").touch()
+    names = "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes"
+    for path in (*(places[0] / name for name in names), *(places[2] / f"cgroup.{name}" for name in _OPENED)):
+        path.touch()
     return made
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agentkernel.jail import owners
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    """The map is looked up again, and again behind the test."""
+    owners.ours.cache_clear()
+    yield
+    owners.ours.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,7 @@ def test_a_runtime_is_no_owner_and_no_other_owners_runtime(monkeypatch: pytest.M
     for mapped in ("0 0 4294967295\n", "0 100000 65536\n"):
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr(Path, "read_text", lambda _path, mapped=mapped: mapped)
+        owners.ours.cache_clear()
         few = [0, 1, 2, 4000, -1]
         users = [of(owner) for owner in few for of in (owners.jail_uid, owners.runtime_uid)]
         assert len(set(users)) == 2 * len(few)

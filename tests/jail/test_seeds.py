@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.jail.conftest import Jailed
+from tests.jail.conftest import NOTHING, SETTLING, Jailed
 from tests.jail.test_spawner import children, descendants, told, until
 
 
 def waiting(jailed: Jailed) -> set[int]:
     spawner = jailed.spawner.os_pid or 0
     jailed.run("true")
+    for _ in range(SETTLING):
+        jailed.runner.run(jailed.spawner.run(NOTHING))
     found = descendants(spawner) - children(spawner)
     if not found:
         pytest.skip("sandbox not verified: no groups here to wait in")

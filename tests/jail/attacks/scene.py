@@ -27,6 +27,7 @@ from agentkernel.jail.owners import jail_uid
 from agentkernel.jail.port import Job, Outcome, Trust
 from agentkernel.syscalls.workspace import Workspace
 from tests.jail.attacks.attack import QUICK, Attack, Facts, Seen, seen
+from tests.jail.conftest import NOTHING, SETTLING
 
 SECRET = "s3cret of the host"
 KERNEL_SECRET = "s3cret of the kernel"  # in its environment
@@ -174,7 +175,8 @@ class Scene:
 
     def unchanged(self) -> None:
         """The host is as it was when this was last asked."""
-        self.run(Job("nothing", 0))  # answered at once, and after all that follows the end of a jail
+        for _ in range(SETTLING):
+            self.run(NOTHING)
         found = self._traces()
         before, self.calm = self.calm or found, found
         for what in Traces.__slots__:
