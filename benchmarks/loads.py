@@ -82,7 +82,7 @@ async def _load(bench: Bench, kernel: Kernel, spans: Spans) -> None:
             await connection.ask("LOAD", larger.stem.encode())
             spans.end()
             await connection.ask("LOAD", small.stem.encode())
-            while not await _unloaded(connection, larger.stem):
+            while not await _unloaded(connection, larger.stem):  # noqa: ASYNC110 - nothing tells when
                 await asyncio.sleep(0.1)
 
 
