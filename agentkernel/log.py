@@ -4,6 +4,7 @@ Rules
 1. Logging neither raises nor blocks: lines are written by threads of their own, from bounded queues.
 2. What a queue has no room for is dropped, and the next line that is written says how many were.
 3. Lines that come within some milliseconds are written together: each alone would cost as much as they do.
+   While lines come, nobody wakes a thread: it would want the interpreter just when the kernel has work to do.
 4. At exit what waits is written, for a bounded time.
 """
 
@@ -30,7 +31,8 @@ from agentkernel.config import Log
 _FILE_BYTES, _OLD_FILES = 10_000_000, 3  # the youngest of the old ones ends in .1
 _PARTS = 8  # that a file has at least: a part of it is never cut to fill it
 _QUEUED_LINES = 10_000
-_GATHER_SECONDS = 0.02  # from a line until it is written, with those that have come meanwhile
+_GATHER_SECONDS = 0.05  # from a line until it is written, with those that have come meanwhile
+_ROUNDS = 4  # without a line, until the thread waits to be woken
 _TOGETHER = 200  # lines
 _FLUSH_SECONDS = 1.0  # at exit, for whoever doesn't read standard error, or a slow disk
 
@@ -81,6 +83,7 @@ class _Writer:
         self._write = write
         self._lines: deque[str] = deque()
         self._dropped = self._told = 0
+        self._idle = True  # the thread must be woken
         self._some, self._last = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -92,7 +95,8 @@ class _Writer:
             self._dropped += 1
             return
         self._lines.append(line)
-        if not self._some.is_set():
+        if self._idle:
+            self._idle = False
             self._some.set()
 
     def flush(self) -> None:
@@ -102,14 +106,23 @@ class _Writer:
         last = False
         while not last:
             self._some.wait()
-            last = self._last.wait(_GATHER_SECONDS)
-            self._some.clear()  # what comes from here on is seen now, or makes for another round
-            while self._lines:
-                dropped = self._dropped
-                lines = [self._lines.popleft() for _ in range(min(len(self._lines), _TOGETHER))]
-                with contextlib.suppress(OSError, ValueError):  # nobody reads, a full disk
-                    self._write("".join((self._gap(dropped), *lines)))
-                    self._told = dropped
+            self._some.clear()
+            rounds = _ROUNDS
+            while rounds and not (last := self._last.wait(_GATHER_SECONDS)):
+                rounds = _ROUNDS if self._write_some() else rounds - 1
+            self._idle = True  # before the last look: whose line comes behind it wakes this thread
+            self._write_some()
+
+    def _write_some(self) -> bool:
+        """Write what waits; whether there was any."""
+        any_ = bool(self._lines)
+        while self._lines:
+            dropped = self._dropped
+            lines = [self._lines.popleft() for _ in range(min(len(self._lines), _TOGETHER))]
+            with contextlib.suppress(OSError, ValueError):  # nobody reads, a full disk
+                self._write("".join((self._gap(dropped), *lines)))
+                self._told = dropped
+        return any_
 
     def _gap(self, dropped: int) -> str:
         """The line that says how many were dropped, if they were."""
