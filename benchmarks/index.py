@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import plots
-from benchmarks.bounds import BOUNDS
+from benchmarks.bounds import told
 from benchmarks.figures import Figure, shown
 from benchmarks.report import Report, Section, read
 
@@ -82,8 +82,7 @@ def render(reports: list[Report], pictures: Sequence[str] = ()) -> str:
         others = [_other(row) for row in rows if not row.figure.target]
         parts.append("\n".join([_CLAIMS, *claims]) + "\n")
         missed = [row.figure.name for row in rows if row.figure.met is False]
-        bounds = [f"- {name}: {BOUNDS.get(name, 'what does is not known')}" for name in missed]
-        parts += ["\n".join(["What bounds those that are missed:\n", *bounds]) + "\n"] * bool(bounds)
+        parts += ["\n".join(["What bounds those that are missed:\n", *told(missed)]) + "\n"] * bool(missed)
         parts.append("\n".join([_OTHERS, *others]) + "\n")
         parts += [f"Failed when it was last run: {failure}\n" for failure in _failures(mine)]
     return "\n".join(parts)

@@ -55,12 +55,12 @@ def test_a_met_claim_says_so():
 
 
 def test_the_index_says_what_bounds_claims_that_are_missed_and_no_others():
-    bounded, (unknown, met) = next(iter(BOUNDS)), ("wait", "speed")
-    figures = [Figure(name, "ms", [12.0], at_most=10) for name in (bounded, unknown)]
+    bounded, (unknown, as_unknown, met) = next(iter(BOUNDS)), ("wait", "delay", "speed")
+    figures = [Figure(name, "ms", [12.0], at_most=10) for name in (bounded, unknown, as_unknown)]
     reports = [
         _report("2026-01-02", figure) for figure in (*figures, Figure(met, "1/s", [12.0], at_least=10))
     ]
-    lines = f"- {bounded}: {BOUNDS[bounded]}\n- wait: what does is not known\n"
+    lines = f"- {bounded}: {BOUNDS[bounded]}\n- wait, delay: what does is not known\n"
     assert f"What bounds those that are missed:\n\n{lines}\n" in index.render(reports)
 
 
