@@ -42,6 +42,7 @@ class Bwrap:
 
     layers = ("namespaces", "files", "capabilities", "seccomp", "limits")
     processes = 2  # its monitor and its init
+    memory_mb = 0
 
     def __init__(self, *, own_user: bool) -> None:
         self._own_user = own_user

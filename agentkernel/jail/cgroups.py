@@ -77,10 +77,10 @@ class Slot:
         """Open the descriptors that a process writes "0" to in order to enter."""
         return tuple(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders)
 
-    def prepare(self, limits: Limits, processes: int) -> None:
-        """Set the bounds, so many processes of the jail's own besides, and count from here."""
+    def prepare(self, limits: Limits, processes: int, memory_mb: int) -> None:
+        """Set the bounds, so many processes and MiB of the jail's own besides, and count from here."""
         self._open()
-        bounds = limits.memory_mb << 20, limits.pids + processes
+        bounds = limits.memory_mb + memory_mb << 20, limits.pids + processes
         if bounds != self._bounds:
             self._bound(*bounds)
             self._bounds = bounds

@@ -34,7 +34,7 @@ class Landlock:
     """Programs that have given up files, network, signals and most system calls."""
 
     layers = ("files", "seccomp", "limits")
-    processes = 0
+    processes = memory_mb = 0
 
     def __init__(self) -> None:
         self._filter = seccomp.program() or b""
@@ -61,7 +61,7 @@ class Host:
     """Programs under limits, and nothing else."""
 
     layers = ("limits",)
-    processes = 0
+    processes = memory_mb = 0
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:  # noqa: ARG002 - it is told otherwise
         """How to start it; see `launch.Backend`."""

@@ -69,6 +69,10 @@ class Backend(Protocol):
     def processes(self) -> int:
         """How many it has itself around the job's, threads among them."""
 
+    @property
+    def memory_mb(self) -> int:
+        """How much memory it takes itself, in MiB, where that is much beside a job's."""
+
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
         """How to start it; the workspace is an open directory, or a path that only we can change."""
 
@@ -138,7 +142,8 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         status = _duplicate(place.status)
         for target, source in enumerate(moved):
             os.dup2(source, target)
-        os.closerange(len(moved), _ABOVE_OURS)
+        status = os.dup2(status, len(moved), inheritable=False)
+        os.closerange(status + 1, os.sysconf("SC_OPEN_MAX"))
         if not launch.limited:
             _limit(limits, own_user=place.uid is not None)
         if place.uid is not None:

@@ -221,7 +221,7 @@ class Spawner:
             seed = self._seeds.pop() if self._seeds and backend in SEEDED else None
             if self._machine.groups:
                 jail.slot = seed.slot if seed else self._machine.groups.take()
-                jail.slot.prepare(job.limits, how.processes)
+                jail.slot.prepare(job.limits, how.processes, how.memory_mb)
             jail.start(how, place, seed)
         except OSError:
             self._release(jail)

@@ -43,6 +43,11 @@ def absent(backend: str) -> str:
     return bwrap.missing() if backend == "bwrap" else ""
 
 
+def own_memory_mb(outcome: Outcome) -> int:
+    """What makes the jail takes so much of its memory itself."""
+    return container.SENTRY[1] if outcome.backend == "runsc" else 0
+
+
 class Jailed:
     """A jail with an event loop of its own: `run` waits for the outcome."""
 
@@ -58,6 +63,11 @@ class Jailed:
 
     def python(self, code: str, *argv: str, **given: Any) -> Outcome:
         return self.run(*argv, code=code, **given)
+
+
+def has_sentry(jailed: Jailed) -> bool:
+    """Whether a kernel stands between jail and host."""
+    return jailed.spawner.verdict is not None and "sentry" in jailed.spawner.verdict.layers
 
 
 @pytest.fixture(scope="module")

@@ -59,11 +59,12 @@ def test_a_broken_layer_disables_tools_and_is_named_with_its_remedy(jailed: Jail
 
 @pytest.mark.parametrize("name", CONTAINER_BREAKS)
 def test_a_container_that_lacks_a_layer_disables_tools_and_is_named_with_its_remedy(name: str) -> None:
-    if not _runtimes():
+    runtimes = [runtime for runtime in _runtimes() if runtime != "runsc"]
+    if not runtimes:
         pytest.skip("sandbox not verified: no container runtime is installed")
     layer = CONTAINER_BREAKS[name][0]
     found = verdict(_BROKEN, name)
-    assert found.backend == _runtimes()[0]
+    assert found.backend == runtimes[0]
     assert found.levels == ()
     assert any(fault.startswith(f"{layer}: a jail could ") for fault in found.faults), found.faults
 
@@ -83,7 +84,7 @@ def test_without_bubblewrap_a_container_is_good_for_all_that_is_good_for(jailed:
 
 def test_a_backend_that_makes_no_jails_gives_way_to_the_next_for_what_that_is_good_for() -> None:
     found = verdict(_BROKEN, "no namespaces")
-    for name in ("bwrap", *_runtimes()):
+    for name in {"bwrap", *_runtimes()} - {"runsc"}:  # which is asked for its options beforehand
         assert any(fault.startswith(f"{name}: ") for fault in found.faults)
     if landlock.missing():
         assert found.levels == ()

@@ -123,14 +123,14 @@ def slot(folder: Path, *, hybrid: bool) -> Slot:
 
 
 def test_version_1_is_bounded_with_its_swap(tmp_path: Path) -> None:
-    slot(tmp_path, hybrid=True).prepare(Limits(memory_mb=64, pids=10), 2)
+    slot(tmp_path, hybrid=True).prepare(Limits(memory_mb=60, pids=10), 2, 4)
     assert (tmp_path / "memory/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (tmp_path / "memory/memory.memsw.limit_in_bytes").read_text() == str(64 << 20)
     assert (tmp_path / "pids/pids.max").read_text() == "12"  # with the jail's own two
 
 
 def test_version_2_is_bounded_without_swap_and_runs_out_of_memory_as_a_whole(tmp_path: Path) -> None:
-    slot(tmp_path, hybrid=False).prepare(Limits(memory_mb=64, pids=10), 2)
+    slot(tmp_path, hybrid=False).prepare(Limits(memory_mb=60, pids=10), 2, 4)
     told = {path.name: path.read_text() for path in (tmp_path / "one").iterdir()}
     assert told["memory.max"] == str(64 << 20)
     assert (told["memory.swap.max"], told["memory.oom.group"], told["pids.max"]) == ("0", "1", "12")
@@ -139,13 +139,13 @@ def test_version_2_is_bounded_without_swap_and_runs_out_of_memory_as_a_whole(tmp
 @pytest.mark.parametrize("hybrid", [True, False])
 def test_a_slots_counts_begin_anew_with_each_jail(tmp_path: Path, *, hybrid: bool) -> None:
     made = slot(tmp_path, hybrid=hybrid)
-    made.prepare(Limits(), 2)
+    made.prepare(Limits(), 2, 0)
     assert (made.cpu_ms(), made.out_of_memory()) == (0, False)
     (made.folders[-1] / "cpu.stat").write_text("usage_usec 6000\n")
     oom = "memory.oom_control" if hybrid else "memory.events"
     (made.folders[0] / oom).write_text("oom_kill 4\n")
     assert (made.cpu_ms(), made.out_of_memory()) == (5, True)
-    made.prepare(Limits(), 2)
+    made.prepare(Limits(), 2, 0)
     assert (made.cpu_ms(), made.out_of_memory()) == (0, False)
 
 

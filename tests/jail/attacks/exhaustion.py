@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 
 from agentkernel.jail.port import Limits
-from tests.jail.attacks.attack import QUICK, Attack, Seen, at_most, ended, killed, refused, reports
+from tests.jail.attacks.attack import (
+    QUICK,
+    Attack,
+    Seen,
+    at_most,
+    ended,
+    killed,
+    refused,
+    reports,
+    unless_own,
+)
+from tests.jail.conftest import own_memory_mb
 
 
 def _limits(**changed: Any) -> Limits:
@@ -19,7 +30,8 @@ _SHORT = _limits(wall_s=0.3)
 
 def _stopped_or_refused(told: Seen) -> None:
     """It was killed for a limit, or met an error and ended by itself."""
-    assert told.outcome.killed in ("memory", "workspace") or "full" in told.report, told.outcome
+    limits = ("memory", "workspace", *(("wall",) * (told.outcome.backend == "runsc")))  # which is slow
+    assert told.outcome.killed in limits or "full" in told.report, told.outcome
 
 
 def _failed(told: Seen) -> None:
@@ -35,7 +47,7 @@ def _within_output(told: Seen) -> None:
 
 def _within_memory(told: Seen) -> None:
     """What was held never went over the limit, as far as the machine can say."""
-    assert told.outcome.memory_kb <= (QUICK.memory_mb + 1) * 1024, told.outcome
+    assert told.outcome.memory_kb <= (QUICK.memory_mb + own_memory_mb(told.outcome) + 1) * 1024, told.outcome
 
 
 def _filling(path: str, count: int, megabytes: int) -> str:
@@ -90,7 +102,7 @@ PROCESSES = (
             say("fork", errno.errorcode[fault.errno])
         say("held", held)
         """,
-        (refused("fork"), at_most("held", QUICK.pids + 2), ended()),
+        (unless_own(refused("fork"), at_most("held", QUICK.pids + 2), ended()),),
     ),
     Attack(
         "as many threads as it gets",
@@ -299,7 +311,7 @@ TIME = (
         attempt("round", os.sched_setscheduler, 0, os.SCHED_RR, os.sched_param(1))
         attempt("io", real_time_io)
         """,
-        (refused("nice", "fifo", "round", "io"), ended()),
+        (unless_own(refused("nice")), refused("fifo", "round", "io"), ended()),
     ),
 )
 

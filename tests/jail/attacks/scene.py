@@ -144,6 +144,8 @@ class Scene:
         with self.process() as (owner, facts), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
             ear.bind("\0" + facts.token)
             job = attack.code_job(facts, owner) if ahead else attack.job(facts, owner)
+            if self.sentry:
+                job = unhurried(job, 2.0)
             if ahead:
                 self.jail.warm(owner, structs.replace(job, trust=self.trust))
             outcome = self.run(job)
@@ -161,6 +163,20 @@ class Scene:
         """The process that makes the jails."""
         assert self.jail.os_pid is not None
         return self.jail.os_pid
+
+    @property
+    def sentry(self) -> bool:
+        """Whether a kernel stands between jail and host."""
+        return self.jail.verdict is not None and "sentry" in self.jail.verdict.layers
+
+    def pipe(self, facts: Facts, name: str) -> Path:
+        """A FIFO in a workspace that everybody may open. Skips where the jail opens none of the host's."""
+        if self.sentry:
+            pytest.skip("a sentry opens no FIFO of the host's")
+        path = Path(facts.workspace, name)
+        os.mkfifo(path)
+        path.chmod(0o666)
+        return path
 
     def run(self, job: Job) -> Outcome:
         """Run a job to its end."""
@@ -214,6 +230,11 @@ class Scene:
         )
 
 
+def unhurried(job: Job, seconds: float) -> Job:
+    """The job with so much time at least, for where jails take some to begin."""
+    return structs.replace(job, limits=structs.replace(job.limits, wall_s=max(job.limits.wall_s, seconds)))
+
+
 def furnish(folder: Path) -> None:
     """Put secrets into a folder that everybody may read."""
     folder.chmod(0o755)
@@ -233,14 +254,6 @@ def check_harmless(outcome: Outcome, facts: Facts) -> None:
     """It came out right, and wrote what it had to."""
     assert (outcome.status, outcome.killed, outcome.output) == (0, "", b"sum 685 and its input\n"), outcome
     assert (Path(facts.workspace) / "harmless.txt").read_text() == "685\n"
-
-
-def pipe(facts: Facts, name: str) -> Path:
-    """A FIFO in a workspace that everybody may open."""
-    path = Path(facts.workspace, name)
-    os.mkfifo(path)
-    path.chmod(0o666)
-    return path
 
 
 async def meet(path: Path, beside: asyncio.Future[Outcome], *, write: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.jail.attacks.attack import Attack, Seen, ended, only, refused, reports
 
-_DEVICES = {"null", "zero", "full", "random", "urandom", "fd", "stdin", "stdout", "stderr", "shm"}
+_DEVICES = {"null", "zero", "full", "random", "urandom", "fd", "stdin", "stdout", "stderr", "shm", "pts"}
 
 
 def _environment(told: Seen) -> None:

@@ -20,7 +20,7 @@ from agentkernel.syscalls import files
 from agentkernel.syscalls.errors import ToolError
 from agentkernel.syscalls.workspace import Workspace
 from tests.jail.attacks.attack import PYTHON, QUICK, Facts
-from tests.jail.attacks.scene import ONLY_THERE, Scene, meet, pipe
+from tests.jail.attacks.scene import ONLY_THERE, Scene, meet
 
 _ROUNDS, _MOST_ROUNDS = 300, 10_000
 _ENDS = ("ok", "PATH_ESCAPE", "NOT_A_FILE")
@@ -65,7 +65,7 @@ async def _while_it_runs(
     scene: Scene, owner: int, facts: Facts, program: str, work: Callable[[], None]
 ) -> None:
     """Do the work beside a program, from when it opens `up` on; it must still be running at the end."""
-    up = pipe(facts, "up")
+    up = scene.pipe(facts, "up")
     argv = (PYTHON, "-I", "-S", "-c", program, facts.secret, facts.neighbour, facts.token)
     alive = asyncio.ensure_future(
         scene.jail.run(Job("racer", owner, argv=argv, workspace=facts.workspace, limits=QUICK))

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 
 from agentkernel.jail.port import Job
 from tests.jail.attacks.attack import PATIENT, PYTHON, seen
 from tests.jail.attacks.payloads import ATTACKS
-from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, meet, pipe, running
+from tests.jail.attacks.scene import DEFIANT, Scene, check_harmless, harmless, meet, running, unhurried
 
 _SECRET = "s3cret-of-the-neighbour"
 _NEIGHBOUR = """
@@ -59,7 +58,7 @@ def _neighbour(scene: Scene) -> Iterator[tuple[Job, Path, Path]]:
             environment={"TOKEN": _SECRET},
             workspace=facts.workspace,
         )
-        yield job, pipe(facts, "up"), pipe(facts, "go")
+        yield job, scene.pipe(facts, "up"), scene.pipe(facts, "go")
 
 
 @pytest.mark.parametrize("name", _NOSY)
@@ -83,12 +82,6 @@ def test_an_attack_beside_a_neighbour_sees_and_changes_nothing_of_it(scene: Scen
     scene.unchanged()
 
 
-def _unhurried(job: Job) -> Job:
-    """The job with time to begin among many."""
-    limits = structs.replace(job.limits, wall_s=max(job.limits.wall_s, 3.0))
-    return structs.replace(job, limits=limits)
-
-
 def test_a_crowd_of_attacks_at_once_keeps_no_harmless_job_from_its_work(scene: Scene) -> None:
     attacks = [each for each in ATTACKS if each.name in _BOMBS]
     assert len(attacks) == len(_BOMBS)
@@ -99,8 +92,9 @@ def test_a_crowd_of_attacks_at_once_keeps_no_harmless_job_from_its_work(scene: S
         with contextlib.ExitStack() as stack:
             bad = [(attack, *stack.enter_context(scene.process())) for attack in attacks]
             good = [stack.enter_context(scene.process()) for _ in range(4)]
+            seconds = 12.0 if scene.sentry else 3.0
             bombs = [
-                asyncio.ensure_future(scene.jail.run(_unhurried(attack.job(facts, owner))))
+                asyncio.ensure_future(scene.jail.run(unhurried(attack.job(facts, owner), seconds)))
                 for attack, owner, facts in bad
             ]
             for owner, facts in good:
@@ -119,7 +113,7 @@ def test_a_crowd_of_attacks_at_once_keeps_no_harmless_job_from_its_work(scene: S
 def test_an_attack_that_defies_its_end_is_gone_when_it_was_cancelled(scene: Scene) -> None:
     async def cancelled() -> None:
         with scene.process() as (owner, facts):
-            up = pipe(facts, "up")
+            up = scene.pipe(facts, "up")
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=PATIENT)
             alive = asyncio.ensure_future(scene.jail.run(job))
@@ -139,7 +133,7 @@ def test_an_attack_that_defies_its_end_is_gone_when_it_was_cancelled(scene: Scen
 def test_an_attack_dies_with_the_process_that_it_belongs_to(scene: Scene) -> None:
     async def forgotten() -> None:
         with scene.process() as (owner, facts):
-            up = pipe(facts, "up")
+            up = scene.pipe(facts, "up")
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
             job = Job("defiant", owner, argv=argv, workspace=facts.workspace, limits=PATIENT)
             alive = asyncio.ensure_future(scene.jail.run(job))

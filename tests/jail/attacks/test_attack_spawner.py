@@ -19,7 +19,7 @@ from agentkernel.errors import KernelError
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
 from tests.jail.attacks.attack import PATIENT, PYTHON
-from tests.jail.attacks.scene import DEFIANT, Scene, meet, pipe, running
+from tests.jail.attacks.scene import DEFIANT, Scene, meet, running
 
 Act = Callable[[Spawner, asyncio.Task[Outcome]], Coroutine[Any, Any, None]]
 
@@ -35,7 +35,7 @@ def _in_the_midst(scene: Scene, act: Act) -> None:
 
     async def attack() -> None:
         with scene.process() as (owner, facts):
-            up = pipe(facts, "up")
+            up = scene.pipe(facts, "up")
             jail = Spawner(command=scene.command)
             await jail.start()
             argv = (PYTHON, "-I", "-S", "-c", DEFIANT, facts.token)
