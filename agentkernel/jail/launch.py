@@ -97,7 +97,7 @@ def fork(launch: Launch, place: Place, limits: Limits) -> int:
             settle(place.doors, weighed=launch.together)
             become(launch, place, limits, parent)
         except OSError as error:
-            _say(place.status, str(error.filename), error)
+            _say(place.status, "", launch, error)
         finally:
             os._exit(FAILED)
     return pid
@@ -156,13 +156,13 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         stage = "" if launch.wraps else NOT_EXECUTED
         os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell
     except OSError as error:
-        _say(status, f"{stage}{error.filename or launch.argv[0]}", error)
+        _say(status, stage, launch, error)
     finally:
         os._exit(FAILED)
 
 
-def _say(status: int, what: str, error: OSError) -> None:
-    os.write(status, f"{what}: {error.strerror}".encode())
+def _say(status: int, stage: str, launch: Launch, error: OSError) -> None:
+    os.write(status, f"{stage}{error.filename or launch.argv[0]}: {error.strerror}".encode())
 
 
 def weigh(process: int | str, nice: int) -> None:

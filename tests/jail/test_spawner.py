@@ -165,6 +165,26 @@ def test_a_jail_made_ahead_serves_one_job_of_its_owner(jailed: Jailed, workspace
     jailed.runner.run(used())
 
 
+def test_code_finds_the_same_in_a_jail_made_ahead_as_in_one_made_at_once(jailed: Jailed) -> None:
+    code = (
+        "import gc, os, sys\n"
+        "print(os.get_blocking(0), sorted(globals()), sorted(sys.modules), gc.get_threshold(), sys.argv)\n"
+        "print(sys.stdin.read())"
+    )
+    job = jailed.job("a", code=code, owner=5, stdin=b"and input")
+
+    async def twice() -> list[bytes]:
+        at_once = (await jailed.spawner.run(job)).output
+        jailed.spawner.warm(5, job)
+        await until(lambda: any(_reads(pid) for pid in children(jailed.spawner.os_pid or 0)))
+        return [at_once, (await jailed.spawner.run(job)).output]
+
+    at_once, ahead = jailed.runner.run(twice())
+    assert ahead == at_once
+    assert at_once.startswith(b"True ")
+    assert at_once.endswith(b"and input\n")
+
+
 @pytest.mark.parametrize("change", ["forgotten", "emptied", "replaced"])
 def test_a_jail_made_ahead_does_not_outlive_what_it_was_made_for(
     jailed: Jailed, workspace: Path, change: str
@@ -312,6 +332,11 @@ def test_a_second_job_of_a_running_jobs_name_is_refused(jailed: Jailed) -> None:
 def test_limits_that_are_none_are_refused(jailed: Jailed, limits: Limits) -> None:
     with pytest.raises(KernelError, match="ESANDBOX: limits"):
         jailed.run("true", limits=limits)
+
+
+def _reads(pid: int) -> bool:
+    """Whether it is an interpreter that waits for what it is to run."""
+    return told(pid, "cmdline").startswith(f"{python.interpreter()}\0") and "State:\tS" in told(pid, "status")
 
 
 def _waits(spawner: int) -> bool:
