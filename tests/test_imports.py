@@ -85,6 +85,8 @@ jail.mounts
 jail.bwrap
 jail.container
 jail.landlock
+jail.wasi
+jail.wasm
 jail.backends
 jail.running
 jail.spawner

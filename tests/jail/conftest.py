@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentkernel.jail import bwrap, container
+from agentkernel.jail import bwrap, container, wasm
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome
 
@@ -40,6 +40,8 @@ def absent(backend: str) -> str:
     """What to install for it; empty when it is there."""
     if backend in container.RUNTIMES:
         return container.missing(backend)
+    if backend == "wasm":
+        return wasm.missing()
     return bwrap.missing() if backend == "bwrap" else ""
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agentkernel.errors import KernelError
-from agentkernel.jail import canaries, container, landlock
+from agentkernel.jail import canaries, container, landlock, wasi, wasm
 from agentkernel.jail.link import Spawner
 from agentkernel.jail.port import Job, Outcome, Verdict
 from tests.jail.broken_spawner import BREAKS, CONTAINER_BREAKS
@@ -90,6 +90,15 @@ def test_a_backend_that_makes_no_jails_gives_way_to_the_next_for_what_that_is_go
         assert found.levels == ()
     else:
         assert (found.backend, found.levels) == ("landlock", ("trusted",))
+
+
+def test_what_a_jail_by_webassembly_lacks_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wasi.importlib.util, "find_spec", lambda _name: None)
+    assert wasm.missing() == "wasm: not installed; pip install 'agentkernel[wasm]'"
+    monkeypatch.setattr(wasi.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(wasi, "_compiled", lambda: Path("/nowhere"))
+    assert wasm.missing().startswith("wasm: not compiled; ")
+    assert " -m agentkernel.jail.wasi does" in wasm.missing()
 
 
 def test_without_a_spawner_nothing_runs_and_the_verdict_says_so() -> None:

@@ -190,6 +190,26 @@ def test_a_dead_runs_groups_are_swept_with_all_in_them_and_a_living_runs_are_not
     assert not living.unified.exists()
 
 
+def test_who_had_entered_one_hierarchy_alone_when_its_run_died_ends_with_the_groups(
+    machine: Hierarchies,
+) -> None:
+    if not machine.hybrid:
+        pytest.skip("sandbox not verified: there is one hierarchy alone")
+    try:
+        groups = cgroups.make(machine, "test-entering")
+    except OSError as error:
+        pytest.skip(f"sandbox not verified: {error}")
+    taken = groups.take()
+    sleeper = subprocess.Popen(["sleep", "100"])
+    first, *others = taken.doors()
+    os.write(first, str(sleeper.pid).encode())
+    for door in (first, *others):
+        os.close(door)
+    groups.remove()
+    assert sleeper.wait(10) == -signal.SIGKILL
+    assert not groups.memory.exists()
+
+
 def group_of_another_session(machine: Hierarchies) -> Hierarchies:
     """The machine as a kernel sees it that was started with its memory bounded elsewhere."""
     if not machine.hybrid:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentkernel.jail import backends, bwrap, canaries, landlock
+from agentkernel.jail import backends, bwrap, canaries, landlock, wasm
 from agentkernel.jail.link import Spawner, _levels
 from agentkernel.jail.messages import Found
 from agentkernel.jail.port import Job, Limits, Outcome
@@ -94,6 +94,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(backends, "_groups", refuse)
     monkeypatch.setattr(backends, "Shelf", refuse)
     monkeypatch.setattr(bwrap, "missing", lambda: "bwrap: not installed; install bubblewrap")
+    monkeypatch.setattr(wasm, "missing", lambda: "wasm: not installed")
     monkeypatch.setattr(landlock, "missing", lambda: "landlock: Linux 6.12")
     return monkeypatch
 

@@ -63,6 +63,13 @@ def weaker_scene() -> Iterator[Scene]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def wasm_scene() -> Iterator[Scene]:
+    """The jail that runs Python alone."""
+    with _scene("wasm") as made:
+        yield made
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end of the run, whatever its verbosity, what no attack was tried on."""
     for reason in _unverified:

@@ -53,6 +53,11 @@ read given
 read kept < harmless.txt
 echo sum $kept $given
 """
+_HARMLESS_CODE = """
+with open("harmless.txt", "w") as file:
+    print(417 + 268, file=file)
+print("sum", open("harmless.txt").read().strip(), input())
+"""
 _VISIT = """
 import os, stat
 for folder, folders, files in os.walk("."):
@@ -185,7 +190,10 @@ class Scene:
     def serves(self) -> None:
         """A harmless job of somebody else comes out right."""
         with self.process() as (owner, facts):
-            check_harmless(self.run(harmless(facts, owner)), facts)
+            job = harmless(facts, owner)
+            if self.jail.verdict is not None and "wasm" in self.jail.verdict.layers:
+                job = structs.replace(job, argv=(), code=_HARMLESS_CODE)
+            check_harmless(self.run(job), facts)
             made_by = (Path(facts.workspace) / "harmless.txt").stat().st_uid
             assert made_by == (jail_uid(owner) or os.geteuid())
 
