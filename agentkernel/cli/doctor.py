@@ -27,6 +27,7 @@ from agentkernel.cli.target import config_option, find_target
 from agentkernel.client import ClientError, ConnectionLostError, ReplyTimeoutError, UnreachableError
 from agentkernel.client.replies import KernelStatus
 from agentkernel.config import Config
+from agentkernel.jail import wasm
 from agentkernel.jail.container import RUNTIMES
 
 LLAMA_CPP = "0.3.36"
@@ -114,6 +115,9 @@ def _bubblewrap() -> Finding:
     runtime = next(filter(shutil.which, RUNTIMES), "")
     if runtime and os.geteuid() == 0:
         return Finding("bubblewrap", "note", f"no bwrap; {runtime} makes jails", _install("bubblewrap"))
+    if not wasm.missing():
+        found = "no bwrap; WebAssembly makes jails for Python"
+        return Finding("bubblewrap", "note", found, _install("bubblewrap"))
     return Finding("bubblewrap", "missing", "no bwrap", _install("bubblewrap"))
 
 
