@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 
 import msgspec
-from msgspec import structs
 
 from agentkernel.jail import seccomp, wasi
 from agentkernel.jail.launch import Launch
@@ -45,7 +44,7 @@ class Wasm:
             raise OSError("it runs no programs but Python")
         place = f"/proc/self/fd/{_WORKSPACE}" if isinstance(workspace, int) else workspace or ""
         user = jail_uid(job.owner) if self._own_user else None
-        given = wasi.Given(place, job.writable, structs.replace(job.limits), user)
+        given = wasi.Given(place, job.writable, job.limits, user)
         argv = [sys.executable, "-I", "-m", wasi.__name__, msgspec.json.encode(given).decode()]
         descriptors = (status, workspace) if isinstance(workspace, int) else (status,)
         return Launch(argv, {}, descriptors, wraps=True, proof=wasi.BEGAN, limited=True, changes_user=True)
