@@ -18,7 +18,6 @@ from agentkernel.jail.port import Job
 
 _NEEDED = 6  # the version that keeps signals in
 _READ = restrict.EXECUTE | restrict.READ_FILE | restrict.READ_DIRECTORY
-_WRITE = restrict.WRITE_FILE | restrict.REMOVE | restrict.MAKE | restrict.REFER | restrict.TRUNCATE
 _WORKSPACE = 3  # the descriptor that it comes by where it has no path that is ours
 _FILES = ("/etc/ld.so.cache",)
 
@@ -48,8 +47,12 @@ class Landlock:
             rules += [(path, restrict.READ_FILE) for path in _FILES]
             rules += [(path, restrict.READ_FILE | restrict.WRITE_FILE) for path in DEVICES]
             if workspace is not None:
-                rules.append((".", _READ | (_WRITE if job.writable else 0)))
-            handled = _READ | _WRITE | restrict.DEVICE, restrict.TCP, restrict.SIGNALS_AND_ABSTRACT_SOCKETS
+                rules.append((".", _READ | (restrict.WRITE if job.writable else 0)))
+            handled = (
+                _READ | restrict.WRITE | restrict.DEVICE,
+                restrict.TCP,
+                restrict.SIGNALS_AND_ABSTRACT_SOCKETS,
+            )
             held = restrict.no_new_privileges() and restrict.landlock(handled, rules)
             if not (held and restrict.seccomp(self._filter)):
                 raise PermissionError(0, "Landlock or seccomp refused")

@@ -149,9 +149,7 @@ def become(launch: Launch, place: Place, limits: Limits, parent: int) -> NoRetur
         if not launch.limited:
             _limit(limits, own_user=place.uid is not None)
         if place.uid is not None and not launch.changes_user:
-            os.setgroups([])
-            os.setresgid(place.uid, place.uid, place.uid)
-            os.setresuid(place.uid, place.uid, place.uid)
+            change_user(place.uid)
         if launch.confine is not None:
             launch.confine()
         die_with(parent)  # again: to change the user takes it back
@@ -210,5 +208,17 @@ def _limit(limits: Limits, *, own_user: bool) -> None:
     bounds = rlimits(limits)
     if own_user:
         bounds["nproc"] = (limits.pids + _OWN_PROCESSES,) * 2
+    bind(bounds)
+
+
+def bind(bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Put this process and its children under bounds, as `rlimits` gives them."""
     for name, bound in bounds.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), bound)
+
+
+def change_user(uid: int) -> None:
+    """Be that user and group alone, for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)

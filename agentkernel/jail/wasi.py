@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import os
 import pwd
-import resource
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 
 from agentkernel.jail import restrict, seccomp
-from agentkernel.jail.launch import ENVIRONMENT, rlimits
+from agentkernel.jail.launch import ENVIRONMENT, bind, change_user, rlimits
 from agentkernel.jail.port import Limits
 
 BEGAN = b"began"  # what is on the status pipe when the code is about to be read
@@ -31,7 +30,6 @@ _STACK = 1_900_000  # bytes, of the 2 MiB that a machine has for it
 _INITIAL_MB = 40  # of memory, that the interpreter begins with
 _LIBRARY, _WORKSPACE = "/usr/local/lib", "/workspace"  # to the code
 _READ = restrict.READ_FILE | restrict.READ_DIRECTORY
-_WRITE = restrict.WRITE_FILE | restrict.REMOVE | restrict.MAKE | restrict.REFER | restrict.TRUNCATE
 # As `python`'s program, but for what WASI hasn't.
 _PROGRAM = """
 def main():
@@ -155,19 +153,15 @@ def main() -> None:
 
 def _give_up(given: Given) -> None:
     """Keep nothing but what the code may do."""
-    bounds = {name: bound for name, bound in rlimits(given.limits).items() if name != "as"}
-    for name, bound in bounds.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), bound)
+    bind({name: bound for name, bound in rlimits(given.limits).items() if name != "as"})
     rules: list[restrict.Rule] = [(str(_library()), _READ)]
     if given.workspace:
-        rules.append((given.workspace, _READ | (_WRITE if given.writable else 0)))
-    handled = restrict.EXECUTE | _READ | _WRITE | restrict.DEVICE, restrict.TCP, 0
+        rules.append((given.workspace, _READ | (restrict.WRITE if given.writable else 0)))
+    handled = restrict.EXECUTE | _READ | restrict.WRITE | restrict.DEVICE, restrict.TCP, 0
     restrict.no_new_privileges()
     restrict.landlock(handled, rules)  # where this kernel has it: the code has no way out to begin with
     if given.user is not None:
-        os.setgroups([])
-        os.setresgid(given.user, given.user, given.user)
-        os.setresuid(given.user, given.user, given.user)
+        change_user(given.user)
     if not restrict.seccomp(seccomp.program() or b""):
         raise PermissionError(0, "seccomp refused")
 
