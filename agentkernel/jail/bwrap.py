@@ -46,7 +46,7 @@ class Bwrap:
 
     def __init__(self, *, own_user: bool) -> None:
         self._own_user = own_user
-        self._filter, self._python = seccomp.program() or b"", python.command()
+        self._filter = seccomp.program() or b""
         self._root = [*_ISOLATION.split(), *_system(), *_devices()]
 
     def launch(self, job: Job, status: int, workspace: int | str | None) -> Launch:
@@ -65,7 +65,7 @@ class Bwrap:
         return Launch(argv, {}, descriptors, temporary, wraps=True, proof=_RAN, together=together)
 
     def _command(self, job: Job) -> list[str]:
-        command = list(job.argv if job.code is None else self._python)
+        command = list(job.argv if job.code is None else python.command())
         if self._own_user:
             return command
         # The user runs more than this jail; inside, its namespace counts the jail's processes alone.
